@@ -1,0 +1,1 @@
+"""Library of kingfisher-salt: plain Python, no Salt."""

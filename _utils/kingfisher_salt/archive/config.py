@@ -1,0 +1,161 @@
+"""The settings of the archive: pillar ``kingfisher_archive`` and the arguments over it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from .. import settings
+from ..errors import KingfisherError
+from ..settings import REQUIRED, Key
+from .bucket import Bucket, connect
+
+ROOT = "kingfisher_archive"
+
+
+def _absolute(value: str) -> str | None:
+    return None if os.path.isabs(value) else "must be an absolute path"
+
+
+def _positive(value: float) -> str | None:
+    return None if value > 0 else "must be greater than 0"
+
+
+def _not_negative(value: float) -> str | None:
+    return None if value >= 0 else "must be 0 or more"
+
+
+def _one_of(*allowed: str) -> Any:
+    return lambda value: None if value in allowed else f"must be one of {', '.join(allowed)}"
+
+
+S3 = {
+    "endpoint_url": Key(),
+    "region": Key(),
+    "profile": Key(),
+    "credentials_file": Key(check=_absolute),
+    "access_key_id": Key(),
+    "secret_access_key": Key(secret=True),
+    "session_token": Key(secret=True),
+    "connect_timeout": Key((int, float), 10, _positive),
+    "read_timeout": Key((int, float), 60, _positive),
+    "attempts": Key((int,), 5, _positive),
+}
+DATABASE = {
+    "host": Key(default="localhost"),
+    "port": Key((int,), 5432, _positive),
+    "name": Key(default="kingfisher_process"),
+    "user": Key(default="kingfisher_process"),
+    "password": Key(secret=True),
+    "passfile": Key(check=_absolute),
+    "connect_timeout": Key((int,), 10, _positive),
+}
+SCHEDULE = {
+    "by": Key(default="cron", check=_one_of("cron", "salt")),
+    "user": Key(default="root"),
+    "minute": Key((str, int), "0"),
+    "hour": Key((str, int), "3"),
+    "daymonth": Key((str, int), "*"),
+    "month": Key((str, int), "*"),
+    "dayweek": Key((str, int), "*"),
+}
+SCHEMA = {
+    "bucket": Key(default=REQUIRED),
+    "data_directory": Key(default=REQUIRED, check=_absolute),
+    "logs_directory": Key(default=REQUIRED, check=_absolute),
+    "cache_file": Key(default="/var/lib/kingfisher-archive/cache.sqlite", check=_absolute),
+    "lock_file": Key(default="/run/lock/kingfisher-archive.lock", check=_absolute),
+    "min_age_days": Key((int, float), 7, _not_negative),
+    "storage_class": Key(default="STANDARD_IA"),
+    "workers": Key((int,), 2, _positive),
+    "s3": Key((dict,), {}, keys=S3),
+    "database": Key((dict,), None, keys=DATABASE),
+    "schedule": Key((dict,), None, keys=SCHEDULE),
+    "log_level": Key(check=_one_of("debug", "info", "warning", "error", "critical")),
+    "sentry_dsn": Key(secret=True),
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """Settings that were checked. Times are in days or seconds, as their names say."""
+
+    bucket: str
+    data_directory: Path
+    logs_directory: Path
+    cache_file: Path
+    lock_file: Path
+    min_age_days: float
+    storage_class: str
+    workers: int
+    s3: dict[str, Any]
+    database: dict[str, Any] | None
+
+
+def load(pillar: Mapping[str, Any], arguments: Mapping[str, Any]) -> tuple[Config | None, list[str]]:
+    """
+    Check pillar ``kingfisher_archive`` and the arguments laid over it, without touching the outside world.
+
+    :returns: the settings, if they can be used, and the problems
+    """
+    values, problems = settings.read(SCHEMA, pillar, arguments, ROOT)
+    problems += _directories(values)
+    if problems:
+        return None, problems
+    return Config(
+        bucket=values["bucket"],
+        data_directory=Path(values["data_directory"]),
+        logs_directory=Path(values["logs_directory"]),
+        cache_file=Path(values["cache_file"]),
+        lock_file=Path(values["lock_file"]),
+        min_age_days=values["min_age_days"],
+        storage_class=values["storage_class"],
+        workers=values["workers"],
+        s3=values["s3"],
+        database=values["database"],
+    ), []
+
+
+def load_and_check(pillar: Mapping[str, Any], arguments: Mapping[str, Any]) -> Config:
+    """
+    Check the settings, and that the bucket they name can be used.
+
+    :raises SettingsError: with every problem
+    """
+    config, problems = load(pillar, arguments)
+    values, _ = settings.read(SCHEMA, pillar, arguments, ROOT)
+    if values["bucket"] and not any(f"{ROOT}:s3" in problem or "argument s3" in problem for problem in problems):
+        try:
+            Bucket(connect(values["s3"]), values["bucket"]).check()
+        except KingfisherError as e:
+            problems.append(f"{ROOT}:bucket: {e}")
+    settings.fail(problems)
+    assert config
+    return config
+
+
+def _directories(values: Mapping[str, Any]) -> list[str]:
+    problems = []
+    for key in ("data_directory", "logs_directory"):
+        path = values[key]
+        if not isinstance(path, str) or not os.path.isabs(path):
+            continue
+        if not os.path.isdir(path):
+            problems.append(f"{ROOT}:{key} must be a directory, and {path} is not one")
+        elif not os.access(path, os.R_OK | os.X_OK):
+            problems.append(f"{ROOT}:{key} must be a directory that {os.geteuid()} (user id) may read: {path} is not")
+    for key in ("cache_file", "lock_file"):
+        path = values[key]
+        if isinstance(path, str) and os.path.isdir(path):
+            problems.append(f"{ROOT}:{key} must be a file, and {path} is a directory")
+    for key in ("credentials_file",):
+        path = (values["s3"] or {}).get(key)
+        if isinstance(path, str) and os.path.isabs(path) and not os.access(path, os.R_OK):
+            problems.append(f"{ROOT}:s3:{key} must be a file that can be read, and {path} is not")
+    path = (values["database"] or {}).get("passfile")
+    if isinstance(path, str) and os.path.isabs(path) and not os.access(path, os.R_OK):
+        problems.append(f"{ROOT}:database:passfile must be a file that can be read, and {path} is not")
+    return problems

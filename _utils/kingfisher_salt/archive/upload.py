@@ -1,0 +1,165 @@
+"""Send an object of unknown length once, in parts, and let it be seen only when it is whole."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import threading
+import zlib
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from .bucket import Bucket, errors
+from .metadata import Stored
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+PART_SIZE = 8 << 20
+#: S3 takes 10,000 parts. A crawl whose size is known beforehand gets parts that fit, with room for tar and log.
+MAX_PARTS = 9_000
+
+
+def part_size(content_size: int) -> int:
+    """Return the size of part, in bytes, for about that many bytes."""
+    return max(PART_SIZE, -(-content_size // MAX_PARTS))
+
+
+class Senders:
+    """Threads that send parts, shared by all uploads of a run, so that its memory is bounded whatever it archives."""
+
+    def __init__(self, threads: int = 4) -> None:
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="send")
+        self._places = threading.BoundedSemaphore(threads + 1)
+
+    def submit(self, send: Any, *args: Any) -> Future[Any]:
+        """Send in another thread, once there is room for another part in memory."""
+        self._places.acquire()
+        try:
+            future = self._pool.submit(send, *args)
+        except BaseException:
+            self._places.release()
+            raise
+        future.add_done_callback(lambda _: self._places.release())
+        return future
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
+
+
+class Upload:
+    """
+    One object on its way: write, finish, then commit, or abort at any time.
+
+    Nothing is visible before commit. What is smaller than a part is kept in memory until then, and sent as one.
+    Every method raises StoreError if the store does not do what it should.
+    """
+
+    def __init__(self, bucket: Bucket, key: str, senders: Senders, size: int, labels: dict[str, str]) -> None:
+        self.key = key
+        self.sent = 0
+        self._bucket = bucket
+        self._senders = senders
+        self._part_size = part_size(size)
+        self._labels = labels
+        self._buffer = bytearray()
+        self._size = 0
+        self._crc32 = 0
+        self._upload_id: str | None = None
+        self._futures: list[Future[tuple[CompletedPartTypeDef, bytes]]] = []
+
+    def write(self, data: bytes) -> None:
+        """Take more of the content. Blocks while parts enough are on their way."""
+        self._size += len(data)
+        self._crc32 = zlib.crc32(data, self._crc32)
+        self._buffer += data
+        while len(self._buffer) >= self._part_size:
+            self._send(bytes(self._buffer[: self._part_size]))
+            del self._buffer[: self._part_size]
+
+    def finish(self) -> Stored:
+        """Wait until all parts have arrived. Returns what the store is to report after commit."""
+        if self._upload_id is None:
+            content = bytes(self._buffer)
+            return Stored(self._size, f"{self._crc32:08x}", hashlib.md5(content, usedforsecurity=False).hexdigest())
+        if self._buffer:
+            self._send(bytes(self._buffer))
+            self._buffer.clear()
+        digests = hashlib.md5(usedforsecurity=False)
+        for future in self._futures:
+            digests.update(future.result()[1])
+        return Stored(self._size, f"{self._crc32:08x}", f"{digests.hexdigest()}-{len(self._futures)}")
+
+    def commit(self) -> None:
+        """Make the object visible, in one step, in place of what was there."""
+        checksum = base64.b64encode(self._crc32.to_bytes(4, "big")).decode()
+        with errors(f"put {self.key}"):
+            if self._upload_id is None:
+                self._bucket.client.put_object(
+                    Bucket=self._bucket.name,
+                    Key=self.key,
+                    Body=bytes(self._buffer),
+                    ChecksumCRC32=checksum,
+                    **self._options(),
+                )
+                self.sent += len(self._buffer)
+                return
+            self._bucket.client.complete_multipart_upload(
+                Bucket=self._bucket.name,
+                Key=self.key,
+                UploadId=self._upload_id,
+                MultipartUpload={"Parts": [future.result()[0] for future in self._futures]},
+                ChecksumCRC32=checksum,
+                ChecksumType="FULL_OBJECT",
+            )
+            self._upload_id = None
+
+    def abort(self) -> None:
+        """Leave nothing behind, as far as the store still answers."""
+        for future in self._futures:
+            future.cancel()
+        for future in self._futures:
+            if not future.cancelled():
+                future.exception()
+        self._buffer.clear()
+        if self._upload_id:
+            with errors(f"abort {self.key}"):
+                self._bucket.client.abort_multipart_upload(
+                    Bucket=self._bucket.name, Key=self.key, UploadId=self._upload_id
+                )
+            self._upload_id = None
+
+    def _send(self, part: bytes) -> None:
+        if self._upload_id is None:
+            with errors(f"put {self.key}"):
+                self._upload_id = self._bucket.client.create_multipart_upload(
+                    Bucket=self._bucket.name,
+                    Key=self.key,
+                    ChecksumAlgorithm="CRC32",
+                    ChecksumType="FULL_OBJECT",
+                    **self._options(),
+                )["UploadId"]
+        for future in self._futures:
+            if future.done():
+                future.result()
+        self._futures.append(self._senders.submit(self._send_part, self._upload_id, len(self._futures) + 1, part))
+
+    def _send_part(self, upload_id: str, number: int, part: bytes) -> tuple[CompletedPartTypeDef, bytes]:
+        with errors(f"put {self.key}, part {number}"):
+            answer = self._bucket.client.upload_part(
+                Bucket=self._bucket.name,
+                Key=self.key,
+                UploadId=upload_id,
+                PartNumber=number,
+                Body=part,
+                ChecksumAlgorithm="CRC32",
+            )
+        self.sent += len(part)
+        digest = hashlib.md5(part, usedforsecurity=False).digest()
+        done: CompletedPartTypeDef = {"PartNumber": number, "ETag": answer["ETag"]}
+        if "ChecksumCRC32" in answer:
+            done["ChecksumCRC32"] = answer["ChecksumCRC32"]
+        return done, digest
+
+    def _options(self) -> dict[str, Any]:
+        return {"StorageClass": self._bucket.storage_class, "Metadata": self._labels}

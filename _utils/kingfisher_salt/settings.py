@@ -1,0 +1,122 @@
+"""Check settings as a whole: every unknown key, wrong type and missing value in one message."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from .errors import SettingsError
+
+REQUIRED = object()
+
+
+@dataclass(frozen=True)
+class Key:
+    """One setting: what it may hold, and what it is when it is not set."""
+
+    types: tuple[type, ...] = (str,)
+    default: Any = None
+    #: Returns what is wrong with a value of the right type, as "must be …", or None.
+    check: Callable[[Any], str | None] | None = None
+    #: The settings inside it, if it is a mapping.
+    keys: Mapping[str, Key] = field(default_factory=dict)
+    #: Whether its value is kept out of arguments, which the shell, the process list and the job cache all show.
+    secret: bool = False
+
+
+def read(
+    schema: Mapping[str, Key], pillar: Mapping[str, Any], arguments: Mapping[str, Any], root: str
+) -> tuple[dict[str, Any], list[str]]:
+    """
+    Lay arguments over pillar, and pillar over the defaults.
+
+    :param root: the pillar key, for messages, like ``kingfisher_archive``
+    :returns: a value for every key of the schema, and the problems found, one sentence each
+    """
+    problems: list[str] = []
+    values = _level(schema, pillar, arguments, root, problems)
+    return values, problems
+
+
+def fail(problems: list[str]) -> None:
+    """
+    Raise all problems as one message, if there are any.
+
+    :raises SettingsError: with one problem a line
+    """
+    if len(problems) == 1:
+        raise SettingsError(problems[0])
+    if problems:
+        raise SettingsError("\n".join([f"{len(problems)} problems in the settings:", *(f"- {p}" for p in problems)]))
+
+
+def _level(schema: Mapping[str, Key], pillar: Any, arguments: Any, path: str, problems: list[str]) -> dict[str, Any]:
+    for given, place in ((pillar, path), (arguments, "argument")):
+        if not isinstance(given, Mapping):
+            problems.append(f"{place} must be a mapping, not {_show(given)}")
+            continue
+        problems.extend(
+            _unknown(str(key), schema, _place(path, str(key), given is arguments))
+            for key in given
+            if key not in schema
+        )
+    values = {}
+    for name, key in schema.items():
+        from_arguments = isinstance(arguments, Mapping) and arguments.get(name) is not None
+        below = pillar.get(name) if isinstance(pillar, Mapping) else None
+        above = arguments[name] if from_arguments else None
+        place = _place(path, name, from_arguments)
+        if key.keys:
+            if below is None and above is None:
+                values[name] = key.default if key.default is None else _level(key.keys, {}, {}, place, problems)
+            else:
+                values[name] = _level(key.keys, below or {}, above or {}, _place(path, name), problems)
+            continue
+        if key.secret and from_arguments:
+            problems.append(
+                f"{place} is a secret, which an argument would show to everyone: set {_place(path, name)} in pillar"
+            )
+            continue
+        values[name] = _value(key, above if from_arguments else below, place, problems)
+    return values
+
+
+def _value(key: Key, value: Any, place: str, problems: list[str]) -> Any:
+    if value is None:
+        if key.default is REQUIRED:
+            problems.append(f"{place} is not set")
+            return None
+        return key.default
+    if not isinstance(value, key.types) or (isinstance(value, bool) and bool not in key.types):
+        wanted = " or ".join(_TYPE_NAMES.get(kind, kind.__name__) for kind in key.types)
+        problems.append(f"{place} must be {wanted}, not {'a secret of another type' if key.secret else _show(value)}")
+    elif key.check and (wrong := key.check(value)):
+        problems.append(f"{place} {wrong}{'' if key.secret else f', not {_show(value)}'}")
+    return value
+
+
+_TYPE_NAMES = {str: "text", int: "a whole number", float: "a number", bool: "True or False", list: "a list"}
+
+
+def _place(path: str, name: str, from_arguments: bool = False) -> str:
+    if not from_arguments:
+        return f"{path}:{name}"
+    return f"argument {':'.join([*path.split(':')[1:], name])}"
+
+
+def _show(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def nearest(name: str, known: Any) -> str:
+    """Return ``: did you mean X?`` if a known name is near, else the known names."""
+    if near := difflib.get_close_matches(name, known, n=1):
+        return f": did you mean {near[0]}?"
+    return f" (known: {', '.join(sorted(known))})"
+
+
+def _unknown(name: str, schema: Mapping[str, Key], place: str) -> str:
+    return f"{place} is not a setting{nearest(name, schema)}"
