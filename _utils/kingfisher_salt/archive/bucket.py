@@ -218,6 +218,11 @@ class Bucket:
             return f"has no checksum of the whole object to compare (entity tag {etag}): read it with deep=True"
         return None if etag == wanted.etag else f"has the entity tag {etag}, not {wanted.etag}"
 
+    def verify(self, key: str, wanted: Stored) -> None:
+        """Raise StoreError unless an object is what was sent."""
+        if wrong := self.differs(key, wanted):
+            raise StoreError(f"{key} {wrong} after it was sent: run this again")
+
     def abort_uploads(self) -> int:
         """
         Abort multipart uploads that a killed run left behind, and return how many.

@@ -115,7 +115,8 @@ class Cache:
     def decision(self, crawl_id: str) -> Recorded | None:
         """Return the decision that was recorded last for a crawl."""
         row = self._row(
-            "SELECT decision, reason, compared_with, fingerprint, log, log_fingerprint FROM crawl_decision WHERE id = ?",
+            "SELECT decision, reason, compared_with, fingerprint, log, log_fingerprint "
+            "FROM crawl_decision WHERE id = ?",
             (crawl_id,),
         )
         return Recorded(*row) if row else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,9 +86,8 @@ def commit(
             step("data")
             log.commit()
             step("log")
-            for upload, stored in ((data, stored_data), (log, stored_log)):
-                if wrong := bucket.differs(upload.key, stored):
-                    raise StoreError(f"{upload.key} {wrong} after it was sent: run this again")
+            bucket.verify(data.key, stored_data)
+            bucket.verify(log.key, stored_log)
             step("verify")
             lock.check()
             bucket.put(f"{prefix}/{METADATA}", document)
@@ -103,20 +102,15 @@ def commit(
 
 
 def _abort(upload: Upload) -> None:
-    try:
+    with suppress(KingfisherError):  # the next run does it, or the store's lifecycle rule
         upload.abort()
-    except KingfisherError:
-        pass  # the next run does it, or the store's lifecycle rule
 
 
 def _undo(bucket: Bucket, job: Job) -> None:
-    """Make the archive that was being replaced visible again, if it is whole. The next run tries again if this fails."""
-    if job.old is None:
-        return
-    try:
-        replacing.finish(bucket, bucket.archive(job.crawl.source_id, job.crawl.period))
-    except KingfisherError:
-        pass
+    """Make the archive that was being replaced visible again, if it is whole."""
+    if job.old is not None:
+        with suppress(KingfisherError):  # the next run does it
+            replacing.finish(bucket, bucket.archive(job.crawl.source_id, job.crawl.period))
 
 
 def _read_data(pack: Pack, upload: Upload, job: Job, progress: Callable[[int], None]) -> None:
@@ -136,7 +130,7 @@ def _read_log(path: Path, upload: Upload) -> tuple[int, ...]:
         before = identity(os.fstat(fd))
         while data := file.read(_READ):
             upload.write(data)
-        if identity(os.fstat(fd)) != before or identity(os.stat(path, follow_symlinks=False)) != before:
+        if identity(os.fstat(fd)) != before or identity(path.lstat()) != before:
             raise ChangedError(f"its log {path.name} changed while it was read")
     return before
 

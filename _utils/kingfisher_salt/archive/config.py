@@ -17,7 +17,7 @@ ROOT = "kingfisher_archive"
 
 
 def _absolute(value: str) -> str | None:
-    return None if os.path.isabs(value) else "must be an absolute path"
+    return None if Path(value).is_absolute() else "must be an absolute path"
 
 
 def _positive(value: float) -> str | None:
@@ -140,22 +140,22 @@ def load_and_check(pillar: Mapping[str, Any], arguments: Mapping[str, Any]) -> C
 def _directories(values: Mapping[str, Any]) -> list[str]:
     problems = []
     for key in ("data_directory", "logs_directory"):
-        path = values[key]
-        if not isinstance(path, str) or not os.path.isabs(path):
-            continue
-        if not os.path.isdir(path):
-            problems.append(f"{ROOT}:{key} must be a directory, and {path} is not one")
-        elif not os.access(path, os.R_OK | os.X_OK):
-            problems.append(f"{ROOT}:{key} must be a directory that {os.geteuid()} (user id) may read: {path} is not")
-    for key in ("cache_file", "lock_file"):
-        path = values[key]
-        if isinstance(path, str) and os.path.isdir(path):
-            problems.append(f"{ROOT}:{key} must be a file, and {path} is a directory")
-    for key in ("credentials_file",):
-        path = (values["s3"] or {}).get(key)
-        if isinstance(path, str) and os.path.isabs(path) and not os.access(path, os.R_OK):
-            problems.append(f"{ROOT}:s3:{key} must be a file that can be read, and {path} is not")
-    path = (values["database"] or {}).get("passfile")
-    if isinstance(path, str) and os.path.isabs(path) and not os.access(path, os.R_OK):
-        problems.append(f"{ROOT}:database:passfile must be a file that can be read, and {path} is not")
+        if path := _absolute_path(values[key]):
+            if not path.is_dir():
+                problems.append(f"{ROOT}:{key} must be a directory, and {path} is not one")
+            elif not os.access(path, os.R_OK | os.X_OK):
+                problems.append(f"{ROOT}:{key} must be a directory that can be read, and {path} is not")
+    problems += [
+        f"{ROOT}:{key} must be a file, and {values[key]} is a directory"
+        for key in ("cache_file", "lock_file")
+        if (path := _absolute_path(values[key])) and path.is_dir()
+    ]
+    for section, key in (("s3", "credentials_file"), ("database", "passfile")):
+        if (path := _absolute_path((values[section] or {}).get(key))) and not os.access(path, os.R_OK):
+            problems.append(f"{ROOT}:{section}:{key} must be a file that can be read, and {path} is not")
     return problems
+
+
+def _absolute_path(value: Any) -> Path | None:
+    """Return the path in a setting, unless something else is wrong with it already."""
+    return Path(value) if isinstance(value, str) and Path(value).is_absolute() else None

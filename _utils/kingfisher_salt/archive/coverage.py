@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable
 from dataclasses import dataclass
+from string import Template
 from typing import Any
 
 from .decision import REJECT, Period
@@ -76,24 +77,55 @@ def _symbol(coverage: Coverage, source_id: str, period: Period) -> str:
     return SYMBOLS.get(coverage.state(source_id, period), " ")
 
 
+_PAGE = Template("""<!DOCTYPE html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>Archive coverage</title>
+<style>
+body { font-family: sans-serif; margin: 2em }
+table { border-collapse: collapse; font-size: 80% }
+th, td { border: 1px solid #fff; min-width: 1.1em; text-align: center }
+td:first-child { text-align: left; padding-right: 1em }
+$style
+</style>
+</head>
+<body>
+<h1>Archive coverage</h1>
+<p>Bucket $bucket, $when: $sources sources; months: $totals.</p>
+<p>$legend</p>
+<table>
+<thead>
+<tr><th></th>$years</tr>
+<tr><th>source</th>$months</tr>
+</thead>
+<tbody>
+$rows
+</tbody>
+</table>
+</body>
+</html>
+""")
+
+
 def page(coverage: Coverage, bucket: str, when: str) -> str:
     """Return an HTML page that needs nothing else."""
-    head = "".join(f'<th colspan="12">{year}</th>' for year in coverage.years)
-    letters = "".join(f"<th>{letter}</th>" for _ in coverage.years for letter in _MONTHS)
-    rows = "".join(_row(coverage, source_id) for source_id in coverage.states)
-    style = "".join(f".{state.split()[0]}{{background:{colour}}}" for state, colour in _COLOURS.items())
-    legend = " ".join(f'<span class="{state.split()[0]}">&emsp;</span> {state}' for state in SYMBOLS)
-    counts = [state for months in coverage.states.values() for state in months.values()]
-    totals = ", ".join(f"{counts.count(state)} {state}" for state in (ARCHIVED, ON_DISK, REJECTED))
-    return f"""<!DOCTYPE html>
-<html lang="en"><head><meta charset="utf-8"><title>Archive coverage</title>
-<style>body{{font-family:sans-serif;margin:2em}}table{{border-collapse:collapse;font-size:80%}}
-th,td{{border:1px solid #fff;min-width:1.1em;text-align:center}}td:first-child{{text-align:left;padding-right:1em}}{style}</style>
-</head><body><h1>Archive coverage</h1>
-<p>Bucket {html.escape(bucket)}, {html.escape(when)}: {len(coverage.states)} sources; months: {totals}.</p><p>{legend}</p>
-<table><thead><tr><th></th>{head}</tr><tr><th>source</th>{letters}</tr></thead><tbody>{rows}</tbody></table>
-</body></html>
-"""
+    states = [state for months in coverage.states.values() for state in months.values()]
+    return _PAGE.substitute(
+        style="\n".join(f".{_class(state)} {{ background: {colour} }}" for state, colour in _COLOURS.items()),
+        bucket=html.escape(bucket),
+        when=html.escape(when),
+        sources=len(coverage.states),
+        totals=", ".join(f"{states.count(state)} {state}" for state in (ARCHIVED, ON_DISK, REJECTED)),
+        legend=" ".join(f'<span class="{_class(state)}">&emsp;</span> {state}' for state in SYMBOLS),
+        years="".join(f'<th colspan="12">{year}</th>' for year in coverage.years),
+        months="".join(f"<th>{letter}</th>" for _ in coverage.years for letter in _MONTHS),
+        rows="\n".join(_row(coverage, source_id) for source_id in coverage.states),
+    )
+
+
+def _class(state: str) -> str:
+    return state.replace(" ", "-")
 
 
 def _row(coverage: Coverage, source_id: str) -> str:
@@ -102,5 +134,5 @@ def _row(coverage: Coverage, source_id: str) -> str:
         for month in range(1, 13):
             state = coverage.state(source_id, (year, month))
             title = html.escape(f"{source_id} {year}-{month:02d}: {state}", quote=True)
-            cells.append(f'<td class="{state.split()[0]}" title="{title}"></td>' if state else "<td></td>")
-    return f"<tr><td>{html.escape(source_id)}</td>{''.join(cells)}</tr>\n"
+            cells.append(f'<td class="{_class(state)}" title="{title}"></td>' if state else "<td></td>")
+    return f"<tr><td>{html.escape(source_id)}</td>{''.join(cells)}</tr>"

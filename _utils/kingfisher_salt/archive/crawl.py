@@ -163,11 +163,9 @@ def walk(directory: Path) -> Iterator[Node]:
 
 def _walk(fd: int, prefix: str) -> Iterator[Node]:
     try:
-        nodes = []
         try:
             with os.scandir(fd) as entries:
-                for entry in entries:
-                    nodes.append(Node(prefix + entry.name, fd, entry.name, entry.stat(follow_symlinks=False)))
+                nodes = [Node(prefix + e.name, fd, e.name, e.stat(follow_symlinks=False)) for e in entries]
         except OSError as e:
             raise ChangedError(f"{prefix or '.'} cannot be listed: {e.strerror}") from e
         nodes.sort(key=lambda node: node.name)

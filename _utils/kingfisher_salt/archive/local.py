@@ -31,13 +31,13 @@ def delete(
     try:
         if crawl.hidden.exists():
             finish(crawl)
-        os.rename(crawl.directory, crawl.hidden)
+        crawl.directory.rename(crawl.hidden)
         try:
             unchanged = survey(crawl.hidden).fingerprint == fingerprint
         except ChangedError:
             unchanged = False
         if not unchanged:
-            os.rename(crawl.hidden, crawl.directory)
+            crawl.hidden.rename(crawl.directory)
             raise ChangedError("it changed before it was deleted, so it was not")
         step("hide")
         if log and log_identity:
@@ -47,7 +47,7 @@ def delete(
         step("delete_data")
     except OSError as e:
         raise KingfisherError(
-            f"{crawl.directory} cannot be deleted: {e.strerror} ({e.filename}): let this user delete it, and run this again"
+            f"{crawl.directory} cannot be deleted: {e.strerror} ({e.filename}): let this user delete it, and rerun"
         ) from e
 
 
@@ -59,7 +59,7 @@ def finish(crawl: Crawl) -> None:
 def delete_log(log: Path, log_identity: tuple[int, ...]) -> bool:
     """Delete a log and what was made of it, if it is still the same. Returns whether it was."""
     try:
-        if identity(os.stat(log, follow_symlinks=False)) != log_identity:
+        if identity(log.lstat()) != log_identity:
             return False
         for path in (*companions(log), log):
             path.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import threading
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -96,10 +96,8 @@ class BucketLock:
         #: Whose lock was taken over, if any.
         self.taken_over: str | None = None
 
-    def __enter__(self) -> BucketLock:
-        """
-        :raises LockedError: if another installation holds it
-        """
+    def __enter__(self) -> BucketLock:  # noqa: PYI034 - Self is not in Python 3.10
+        """Acquire it, or raise LockedError if another installation holds it."""
         with errors(f"lock bucket {self._bucket.name}"):
             while not self._acquire():
                 pass
@@ -111,10 +109,8 @@ class BucketLock:
         self._stop.set()
         self._thread.join()
         if self._lost is None:
-            try:
+            with suppress(ClientError, BotoCoreError):  # the next run of this installation takes it over
                 self._bucket.client.delete_object(Bucket=self._bucket.name, Key=LOCK_KEY)
-            except (ClientError, BotoCoreError):
-                pass  # the next run of this installation takes it over
 
     def check(self) -> None:
         """

@@ -108,7 +108,7 @@ def facts(document: Mapping[str, Any], period: Period) -> Facts:
 
 
 def stored(document: Mapping[str, Any], name: str) -> Stored | None:
-    """Return what metadata.json says of ``data`` or ``log``, or None if kingfisher-archive wrote it, which says nothing."""
+    """Return what metadata.json says of ``data`` or ``log``, or None: kingfisher-archive's says nothing of them."""
     entry = document.get(name)
     if (
         not isinstance(entry, dict)

@@ -47,9 +47,7 @@ class Pack:
         return Packed(self._bytes, self._files, self._members, self._hash.hexdigest())
 
     def __iter__(self) -> Iterator[bytes]:
-        """
-        :raises ChangedError: if a file is not what the directory says, grows, shrinks, vanishes or cannot be read
-        """
+        """Yield the archive, or raise ChangedError if a file grows, shrinks, vanishes or cannot be read."""
         compressor = lz4.frame.LZ4FrameCompressor(
             block_size=lz4.frame.BLOCKSIZE_MAX4MB, content_checksum=True, compression_level=0
         )
@@ -70,7 +68,7 @@ class Pack:
         yield compressor.flush()
 
     def _tar(self) -> Iterator[bytes | memoryview]:
-        yield self._header(self._crawl.id, os.stat(self._crawl.directory, follow_symlinks=False), tarfile.DIRTYPE)
+        yield self._header(self._crawl.id, self._crawl.directory.lstat(), tarfile.DIRTYPE)
         for node in walk(self._crawl.directory):
             self._fingerprint.add(node.path, node.stat)
             if node.is_directory:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -98,7 +97,7 @@ class Planner:
 
     @staticmethod
     def _superseded(planned: Planned, last: Planned | None) -> Planned:
-        """A crawl that would be archived and then replaced is not sent: it stays on disk."""
+        """Leave a crawl on disk, and do not send it, if it would be archived only to be replaced."""
         if (
             planned.decision.action == ARCHIVE
             and not planned.error
@@ -300,4 +299,4 @@ class Planner:
 
 def log_fingerprint(path: Path) -> str:
     """Return what changes with a log."""
-    return ":".join(map(str, identity(os.stat(path, follow_symlinks=False))))
+    return ":".join(map(str, identity(path.lstat())))

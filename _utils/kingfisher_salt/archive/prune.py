@@ -14,7 +14,7 @@ from .bucket import Bucket, connect
 from .cache import Cache, Recorded
 from .commit import identity
 from .config import Config
-from .crawl import Crawl
+from .crawl import Crawl, parse_data_version
 from .decision import KEEP, REJECT
 from .locks import BucketLock, host_lock
 from .plan import DAY, log_fingerprint
@@ -23,7 +23,7 @@ from .remote import Remote
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-#: Reasons that only the crawl itself can give. ``no_log_file`` and ``not_loaded`` may come of a wrong setting, or pass.
+#: Reasons that lie in the crawl itself. ``no_log_file`` and ``not_loaded`` may come of a wrong setting, or pass.
 FINAL = {"no_data_files", "not_finished", "not_complete", "not_clean_enough"}
 
 
@@ -87,16 +87,19 @@ def _obstacle(crawl: Crawl, survey: crawls.Survey, recorded: Recorded | None, re
         return "it changed since the recorded decision: run kingfisher.archive"
     if recorded.decision == REJECT and recorded.reason in FINAL:
         return None
-    if recorded.decision == KEEP:
-        year, month = crawl.period
-        reason_period = recorded.reason.split("_")[:2]
-        if reason_period[0].isdigit():
-            year, month = int(reason_period[0]), int(reason_period[1])
-        archive = remote.archive(crawl.source_id, (year, month))
-        if not archive.published:
-            return f"{archive.prefix}, which was archived in its place, is no longer in the bucket"
-        return None
+    if recorded.decision == KEEP and recorded.compared_with:
+        return _not_archived(crawl.source_id, recorded.compared_with, remote)
     return f"the recorded decision is {recorded.decision} ({recorded.reason}), which does not allow it"
+
+
+def _not_archived(source_id: str, crawl_id: str, remote: Remote) -> str | None:
+    """Return what is wrong with the archive of the crawl that was preferred, or None."""
+    version = parse_data_version(crawl_id.rpartition("/")[2])
+    archive = remote.archive(source_id, (version.year, version.month)) if version else None
+    document = remote.document(archive) if archive and archive.published else None
+    if document and document["id"] == crawl_id:
+        return None
+    return f"{crawl_id}, which was to be archived in its place, is not in the bucket: run kingfisher.archive"
 
 
 def _delete(crawl: Crawl, survey: crawls.Survey, recorded: Recorded, logs: LogIndex) -> None:

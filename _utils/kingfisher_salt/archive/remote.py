@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import tempfile
-from collections.abc import Callable
 from typing import Any
 
-from ..errors import KingfisherError, StoreError
+from ..errors import StoreError
 from ..scrapy_log import read_log
 from . import metadata, replacing, unpack
 from .bucket import DATA, LOG, METADATA, REPLACING, Archive, Bucket

@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +15,6 @@ from ..errors import KingfisherError
 from . import metadata, unpack
 from .bucket import DATA, LOG, METADATA, Bucket, connect
 from .config import Config
-from .crawl import show
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -103,7 +101,7 @@ def _target(config: Config, target: Path) -> Path:
         forbidden = getattr(config, name).resolve()
         if resolved == forbidden or forbidden in resolved.parents:
             raise KingfisherError(
-                f"target {target} is inside kingfisher_archive:{name} ({forbidden}), where it would be archived again: "
+                f"target {target} is in kingfisher_archive:{name} ({forbidden}), where it would be archived again: "
                 "choose another target"
             )
     return resolved
@@ -135,9 +133,7 @@ def _unpack(bucket: Bucket, key: str, directory: Path, document: dict[str, Any])
     if described and (reader.stored.size, reader.stored.crc32) != (described.size, described.crc32):
         raise KingfisherError(f"{key} is not what {METADATA} describes: look at kingfisher.verify deep=True")
     if ordered.hexdigest() != document["checksum"] and _checksum(directory) != document["checksum"]:
-        raise KingfisherError(
-            f"{key} does not have the checksum that {METADATA} says: look at kingfisher.verify deep=True"
-        )
+        raise KingfisherError(f"{key} has another checksum than {METADATA} says: look at kingfisher.verify deep=True")
     for path, mode, mtime in reversed(directories):
         path.chmod(mode | 0o700)
         os.utime(path, (mtime, mtime))
@@ -150,7 +146,7 @@ def _checksum(directory: Path) -> str:
     for root, directories, files in os.walk(directory):
         directories.sort()
         for name in sorted(files):
-            with open(os.path.join(root, name), "rb") as file:
+            with Path(root, name).open("rb") as file:
                 while data := file.read(_READ):
                     digest.update(data)
     return digest.hexdigest()

@@ -178,7 +178,7 @@ class _Run:
                     self._failed[planned.crawl.id] = planned.error
 
     def _describe(self, planned: Planned) -> dict[str, Any]:
-        entry = {
+        return {
             "decision": planned.decision.action,
             "reason": planned.decision.reason,
             "bytes": planned.survey.bytes if planned.survey else None,
@@ -189,7 +189,6 @@ class _Run:
             else None,
             "compared_with": planned.decision.compared_with,
         }
-        return entry
 
     def _execute(self, plans: dict[str, list[Planned]], lock: BucketLock) -> None:
         with ExitStack() as stack:
@@ -230,7 +229,8 @@ class _Run:
 
     def _one(self, planned: Planned, lock: BucketLock, senders: Senders) -> None:
         crawl, survey, log = planned.crawl, planned.survey, planned.log
-        assert survey and log
+        assert survey
+        assert log
         started = time.monotonic()
 
         def step(name: str) -> None:

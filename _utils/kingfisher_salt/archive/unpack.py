@@ -19,7 +19,7 @@ from ..errors import StoreError
 from .metadata import Packed, Stored
 
 _READ = 1 << 20
-#: Small files beside directories are remembered, because old archives have them after what they precede in the checksum.
+#: Small files beside directories are remembered: old archives have them after what they precede in the checksum.
 _REMEMBERED = 1 << 16
 
 #: kingfisher-archive may have written the whole path of the data directory before SOURCE/YYYYMMDD_HHMMSS.
@@ -99,6 +99,8 @@ class Reader:
 
     def __iter__(self) -> Iterator[Member]:
         """
+        Yield the members.
+
         :raises StoreError: if it is no LZ4 and tar, is cut short, does not match its own checksum, or has a member
             outside the crawl directory, or one that is neither a file nor a directory
         """

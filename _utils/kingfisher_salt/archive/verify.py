@@ -59,9 +59,7 @@ def verify(
 
 
 def _verify(bucket: Bucket, archive: Archive, *, deep: bool, write: bool) -> dict[str, Any]:
-    """
-    :raises StoreError: with what is wrong, and what to do
-    """
+    """Return what there is to say, or raise KingfisherError with what is wrong and what to do."""
     prefix = archive.prefix
     if REPLACING in archive.objects and not archive.published:
         raise KingfisherError(f"{prefix} was being replaced when a run was interrupted: run kingfisher.archive again")
