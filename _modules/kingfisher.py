@@ -6,6 +6,7 @@ Archive the crawls of Kingfisher Collect to S3, look after the archives, and get
 :depends: boto3, lz4, psycopg2, xxhash
 """
 
+import logging
 import time
 from datetime import datetime, timezone
 from pathlib import Path
@@ -27,6 +28,8 @@ try:
     MISSING = None
 except ImportError as e:
     MISSING = e.name
+
+log = logging.getLogger(__name__)
 
 __virtualname__ = "kingfisher"
 
@@ -236,6 +239,8 @@ def _call(settings, function):
         raise CommandExecutionError(f"{e.filename}: {e.strerror}: let this user read it, and run this again") from e
     if isinstance(result, dict) and result.get("failed"):
         __context__["retcode"] = 1
+        for sentence in result["failed"].values():
+            log.error(sentence)
     return result
 
 
@@ -249,14 +254,22 @@ def _sources(source):
 
 
 class _Events:
-    """Sends a run's events to Salt's bus, no more often than anyone can read them."""
+    """
+    Sends a run's events to the master, no more often than anyone can read them, and logs them.
+
+    Without a master, as in salt-call --local, each attempt to send one would take half a second.
+    """
 
     def __init__(self, jid):
         self._jid = jid
         self._last = 0
+        self._has_master = __opts__.get("file_client") != "local" or __opts__.get("use_master_when_local")
 
     def __call__(self, event):
         name = event.pop("event")
+        log.log(logging.DEBUG if name == "progress" else logging.INFO, "%s: %s", name, event)
+        if not self._has_master:
+            return
         often = name == "progress" or (name == "crawl" and event["result"] == "archived")
         if often and time.monotonic() - self._last < EVENT_INTERVAL:
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +19,16 @@ ROOT = "kingfisher_archive"
 
 def _absolute(value: str) -> str | None:
     return None if Path(value).is_absolute() else "must be an absolute path"
+
+
+def _cron_file(value: str) -> str | None:
+    """Cron passes over files in /etc/cron.d with other names, and says nothing of it."""
+    fits = os.path.isabs(value) and re.fullmatch(r"[A-Za-z0-9_-]+", os.path.basename(value))
+    return None if fits else "must be an absolute path, to a name of letters, digits, _ and -"
+
+
+def _one_line(value: str) -> str | None:
+    return None if value.isprintable() else "must be one line"
 
 
 def _positive(value: float) -> str | None:
@@ -61,6 +72,7 @@ SCHEDULE = {
     "daymonth": Key((str, int), "*"),
     "month": Key((str, int), "*"),
     "dayweek": Key((str, int), "*"),
+    "mailto": Key(check=_one_line),
 }
 SCHEMA = {
     "bucket": Key(default=REQUIRED),
@@ -74,6 +86,7 @@ SCHEMA = {
     "s3": Key((dict,), {}, keys=S3),
     "database": Key((dict,), None, keys=DATABASE),
     "schedule": Key((dict,), None, keys=SCHEDULE),
+    "cron_file": Key(default="/etc/cron.d/kingfisher-archive", check=_cron_file),
     "log_level": Key(check=_one_of("debug", "info", "warning", "error", "critical")),
     "sentry_dsn": Key(secret=True),
 }

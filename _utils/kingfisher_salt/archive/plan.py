@@ -93,20 +93,7 @@ class Planner:
         turn = _Turn()
         plan = [self._one(crawl, turn, (failed or {}).get(crawl.id)) for crawl in self.disk.crawls[source_id]]
         last = {p.crawl.period: p for p in plan if p.decision.action == ARCHIVE and not p.error}
-        return [self._superseded(planned, last.get(planned.crawl.period)) for planned in plan]
-
-    @staticmethod
-    def _superseded(planned: Planned, last: Planned | None) -> Planned:
-        """Leave a crawl on disk, and do not send it, if it would be archived only to be replaced."""
-        if (
-            planned.decision.action == ARCHIVE
-            and not planned.error
-            and not planned.archived
-            and last
-            and last is not planned
-        ):
-            return replace(planned, decision=Decision(KEEP, "superseded", last.crawl.id))
-        return planned
+        return [_superseded(planned, last.get(planned.crawl.period)) for planned in plan]
 
     def _one(self, crawl: Crawl, turn: _Turn, failed: str | None) -> Planned:
         try:
@@ -295,6 +282,17 @@ class Planner:
                     planned.log.fingerprint if planned.log else "",
                 ),
             )
+
+
+def _superseded(planned: Planned, last: Planned | None) -> Planned:
+    """Leave a crawl on disk, and do not send it, if a later one of its month would replace it at once."""
+    if last is None or last is planned or planned.archived or planned.error:
+        return planned
+    if planned.decision.action == ARCHIVE:
+        return replace(planned, decision=Decision(KEEP, "superseded", last.crawl.id))
+    if planned.decision.action == KEEP and planned.decision.reason == "same_period":
+        return replace(planned, decision=replace(planned.decision, compared_with=last.crawl.id))
+    return planned
 
 
 def log_fingerprint(path: Path) -> str:
