@@ -49,7 +49,7 @@ class Pack:
     def __iter__(self) -> Iterator[bytes]:
         """Yield the archive, or raise ChangedError if a file grows, shrinks, vanishes or cannot be read."""
         compressor = lz4.frame.LZ4FrameCompressor(
-            block_size=lz4.frame.BLOCKSIZE_MAX4MB, content_checksum=True, compression_level=0
+            block_size=lz4.frame.BLOCKSIZE_MAX4MB, compression_level=0
         )
         yield compressor.begin()
         joined = bytearray()
