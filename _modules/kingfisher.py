@@ -38,8 +38,8 @@ EVENT_INTERVAL = 1
 
 
 def __virtual__():
-    if MISSING:
-        return False, f"kingfisher: {MISSING} is not installed: salt 'ID' state.apply minion"
+    # Even if something is missing: other files have the same virtual name, and if one of them is loaded, Salt
+    # says only that the functions of this one are not available. So they say it themselves.
     return __virtualname__
 
 
@@ -230,6 +230,8 @@ def prune(days=90, source=None, dry_run=False, **settings):
 
 def _call(settings, function):
     """Read the settings, call the library, and turn its errors into Salt's."""
+    if MISSING:
+        raise CommandExecutionError(f"kingfisher: {MISSING} is not installed: salt 'ID' state.apply minion")
     arguments = salt.utils.args.clean_kwargs(**settings)
     try:
         result = function(archive_config.load_and_check(__salt__["config.get"](archive_config.ROOT, {}), arguments))

@@ -136,10 +136,15 @@ def read_log(path: str | os.PathLike[str], *, chunk_size: int = CHUNK) -> LogFac
     :param chunk_size: how many bytes to read at once, which has no effect on the result
     :raises OSError: if it can't be read or isn't a regular file. Nothing else is raised, whatever the log contains.
     """
-    reader = _Reader()
     with _open(path) as f:
-        for block in _blocks(f, chunk_size):
-            reader.feed(block)
+        return read_stream(f, chunk_size=chunk_size)
+
+
+def read_stream(stream: BinaryIO, *, chunk_size: int = CHUNK) -> LogFacts:
+    """Return the facts of a whole log that is not a file of ours, as :func:`read_log` does."""
+    reader = _Reader()
+    for block in _blocks(stream, chunk_size):
+        reader.feed(block)
     return reader.facts()
 
 

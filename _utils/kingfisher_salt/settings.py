@@ -72,7 +72,8 @@ def _level(schema: Mapping[str, Key], pillar: Any, arguments: Any, path: str, pr
             if below is None and above is None:
                 values[name] = key.default if key.default is None else _level(key.keys, {}, {}, place, problems)
             else:
-                values[name] = _level(key.keys, below or {}, above or {}, _place(path, name), problems)
+                below, above = ({} if level is None else level for level in (below, above))
+                values[name] = _level(key.keys, below, above, _place(path, name), problems)
             continue
         if key.secret and from_arguments:
             problems.append(

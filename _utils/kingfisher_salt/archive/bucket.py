@@ -70,7 +70,7 @@ def connect(s3: dict[str, Any], connections: int = 10) -> S3Client:
         s3={"addressing_style": "path"} if s3["endpoint_url"] else {},
         user_agent_extra="kingfisher-salt",
     )
-    with errors("S3"):
+    with errors("S3"), _invalid_url():
         return boto3.Session(botocore_session=core, region_name=s3["region"]).client(
             "s3",
             endpoint_url=s3["endpoint_url"],
@@ -79,6 +79,14 @@ def connect(s3: dict[str, Any], connections: int = 10) -> S3Client:
             aws_session_token=s3["session_token"],
             config=config,
         )
+
+
+@contextmanager
+def _invalid_url() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as e:
+        raise StoreError(f"{e}: correct kingfisher_archive:s3:endpoint_url") from e
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sqlite3
 import threading
@@ -46,14 +47,16 @@ class Cache:
     """
     What is remembered. Losing it loses nothing but time.
 
-    A file that is missing is created, one that is no cache is put aside. With ``read_only``, nothing is written,
-    and what cannot be read is taken for empty.
+    A file that is missing is created, one that is no cache is put aside. On a full disk, it is in memory alone, since
+    an archive run makes room. With ``read_only``, nothing is written, and what cannot be read is taken for empty.
     """
 
     def __init__(self, file: Path, *, read_only: bool = False) -> None:
         self._lock = threading.Lock()
         self._unwritten = 0
         self._read_only = read_only
+        #: Why nothing will be remembered, if so.
+        self.problem: str | None = None
         self._connection = self._open(file)
 
     def _open(self, file: Path) -> sqlite3.Connection | None:
@@ -74,13 +77,21 @@ class Cache:
                 file.rename(file.with_name(f"{file.name}.unreadable"))
                 return self._create(file)
         except (OSError, sqlite3.Error) as e:
+            if getattr(e, "errno", None) == errno.ENOSPC or "full" in str(e):
+                self.problem = f"nothing is remembered of this run, because the disk of the cache {file} is full"
+                return self._connect(":memory:")
             raise KingfisherError(
                 f"the cache {file} cannot be opened: {e}: correct kingfisher_archive:cache_file, or make room"
             ) from e
 
     def _create(self, file: Path) -> sqlite3.Connection:
-        connection = sqlite3.connect(file, check_same_thread=False)
+        file.touch(0o600)
         file.chmod(0o600)
+        return self._connect(file)
+
+    @staticmethod
+    def _connect(file: Path | str) -> sqlite3.Connection:
+        connection = sqlite3.connect(file, check_same_thread=False)
         connection.executescript(_SCHEMA)
         return connection
 
@@ -97,7 +108,7 @@ class Cache:
             "SELECT facts FROM crawl_facts WHERE id = ? AND fingerprint = ? AND log = ? AND log_fingerprint = ?",
             (crawl_id, fingerprint, log, log_fingerprint),
         )
-        return json.loads(row[0]) if row else None
+        return _parse(row[0]) if row else None
 
     def remember_facts(
         self, crawl_id: str, fingerprint: str, log: str, log_fingerprint: str, facts: dict[str, Any]
@@ -139,7 +150,7 @@ class Cache:
     def metadata(self, prefix: str, etag: str) -> dict[str, Any] | None:
         """Return the metadata.json that has this entity tag."""
         row = self._row("SELECT document FROM archive_metadata WHERE prefix = ? AND etag = ?", (prefix, etag))
-        return json.loads(row[0]) if row else None
+        return _parse(row[0]) if row else None
 
     def remember_metadata(self, prefix: str, etag: str, document: dict[str, Any]) -> None:
         self._write("REPLACE INTO archive_metadata VALUES (?, ?, ?)", (prefix, etag, json.dumps(document)))
@@ -177,3 +188,11 @@ class Cache:
                 self._connection.commit()
         except sqlite3.Error:
             pass
+
+
+def _parse(text: str) -> dict[str, Any] | None:
+    try:
+        value = json.loads(text)
+    except (ValueError, TypeError):
+        return None
+    return value if isinstance(value, dict) else None

@@ -13,7 +13,7 @@ from typing import Any
 from ..errors import ChangedError, KingfisherError, StoreError
 from . import metadata, replacing
 from .bucket import DATA, LOG, METADATA, REPLACING, Archive, Bucket
-from .crawl import Crawl, Survey, survey
+from .crawl import Crawl, Survey, show, survey
 from .locks import BucketLock
 from .pack import Pack
 from .upload import Senders, Upload
@@ -32,6 +32,8 @@ class Job:
     crawl: Crawl
     survey: Survey
     log: Path
+    #: What changes with the log.
+    log_fingerprint: str
     files: int
     errors: int
     #: What the bucket has for its month.
@@ -71,7 +73,7 @@ def commit(
         step("read")
         log = Upload(bucket, f"{prefix}/{LOG}", senders, job.log.stat().st_size, label)
         stack.callback(_abort, log)
-        identity = _read_log(job.log, log)
+        identity = _read_log(job, log)
         stored_data, stored_log = data.finish(), log.finish()
         document = metadata.dump(job.crawl.id, pack.packed, job.files, job.errors, stored_data, stored_log)
         step("sent")
@@ -124,17 +126,29 @@ def _read_data(pack: Pack, upload: Upload, job: Job, progress: Callable[[int], N
         raise ChangedError("it changed since the decision")
 
 
-def _read_log(path: Path, upload: Upload) -> tuple[int, ...]:
+def _read_log(job: Job, upload: Upload) -> tuple[int, ...]:
+    path = job.log
     fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     with os.fdopen(fd, "rb", buffering=0) as file:
         before = identity(os.fstat(fd))
+        if _fingerprint(before) != job.log_fingerprint:
+            raise ChangedError(f"its log {show(path.name)} changed since the decision")
         while data := file.read(_READ):
             upload.write(data)
         if identity(os.fstat(fd)) != before or identity(path.lstat()) != before:
-            raise ChangedError(f"its log {path.name} changed while it was read")
+            raise ChangedError(f"its log {show(path.name)} changed while it was read")
     return before
 
 
 def identity(status: os.stat_result) -> tuple[int, ...]:
     """Return what tells one state of a file from another."""
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def log_fingerprint(path: Path) -> str:
+    """Return what changes with a log."""
+    return _fingerprint(identity(path.lstat()))
+
+
+def _fingerprint(status: tuple[int, ...]) -> str:
+    return ":".join(map(str, status))

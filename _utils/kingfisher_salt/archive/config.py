@@ -23,7 +23,7 @@ def _absolute(value: str) -> str | None:
 
 def _cron_file(value: str) -> str | None:
     """Cron passes over files in /etc/cron.d with other names, and says nothing of it."""
-    fits = os.path.isabs(value) and re.fullmatch(r"[A-Za-z0-9_-]+", os.path.basename(value))
+    fits = Path(value).is_absolute() and re.fullmatch(r"[A-Za-z0-9_-]+", Path(value).name)
     return None if fits else "must be an absolute path, to a name of letters, digits, _ and -"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import stat
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import xxhash
 
-from ..errors import ChangedError
+from ..errors import ChangedError, KingfisherError
+
+log = logging.getLogger(__name__)
 
 DATA_VERSION_FORMAT = "%Y%m%d_%H%M%S"
 #: Files that Kingfisher Collect writes about a crawl, which are not its data.
@@ -20,7 +23,9 @@ JOB_FILES = ("scrapyd-job.txt", "scrapyd-log.txt")
 
 _SOURCE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*\Z", re.ASCII)
 _DATA_VERSION = re.compile(r"[0-9]{8}_[0-9]{6}\Z")
-_HIDDEN = re.compile(r"\.([0-9]{8}_[0-9]{6})\.deleting\Z")
+_HIDDEN = re.compile(r"\.([0-9]{8}_[0-9]{6})\.(checking|deleting)\Z")
+#: Directories may be so deep; each level that is open takes a file descriptor.
+_MAX_DEPTH = 100
 
 
 def parse_data_version(name: str) -> datetime | None:
@@ -55,6 +60,11 @@ class Crawl:
         return self.data_directory / self.source_id / self.name
 
     @property
+    def aside(self) -> Path:
+        """What the directory is called while it is found out whether it may be deleted."""
+        return self.data_directory / self.source_id / f".{self.name}.checking"
+
+    @property
     def hidden(self) -> Path:
         """What the directory is called once its deletion has begun, so that half of it is never taken for a crawl."""
         return self.data_directory / self.source_id / f".{self.name}.deleting"
@@ -77,8 +87,12 @@ class DataDirectory:
     crawls: dict[str, list[Crawl]]
     #: Crawls whose deletion was begun and not finished.
     hidden: list[Crawl]
+    #: Crawls that were to be deleted if they were unchanged, which was not found out.
+    aside: list[Crawl]
     #: What is not considered, and why.
     ignored: dict[str, str]
+    #: Sources that cannot be listed, and why.
+    failed: dict[str, str]
 
 
 def find(data_directory: Path, sources: set[str] | None = None) -> DataDirectory:
@@ -86,31 +100,47 @@ def find(data_directory: Path, sources: set[str] | None = None) -> DataDirectory
     List the crawls in the data directory, without looking inside them.
 
     :param sources: the sources wanted, if not all
-    :raises OSError: if the data directory cannot be read
+    :raises KingfisherError: if the data directory cannot be read
     """
-    found = DataDirectory({}, [], {})
-    for source in sorted(os.scandir(data_directory), key=lambda entry: entry.name):
+    found = DataDirectory({}, [], [], {}, {})
+    try:
+        entries = sorted(os.scandir(data_directory), key=lambda entry: entry.name)
+    except OSError as e:
+        raise KingfisherError(
+            f"{data_directory} cannot be listed: {e.strerror}: correct kingfisher_archive:data_directory"
+        ) from e
+    for source in entries:
         if sources is not None and source.name not in sources:
             continue
         if reason := _not_a_source(source):
-            found.ignored[source.name] = reason
+            found.ignored[show(source.name)] = reason
             continue
-        crawls = []
-        for entry in os.scandir(source.path):
-            if match := _HIDDEN.match(entry.name):
-                if (version := parse_data_version(match[1])) and entry.is_dir(follow_symlinks=False):
-                    found.hidden.append(Crawl(source.name, version, data_directory))
-                continue
-            version = parse_data_version(entry.name)
-            if entry.is_symlink():
-                found.ignored[f"{source.name}/{entry.name}"] = "symlink"
-            elif version is None or not entry.is_dir():
-                found.ignored[f"{source.name}/{entry.name}"] = "no_timestamp"
-            else:
-                crawls.append(Crawl(source.name, version, data_directory))
+        try:
+            crawls = _find(source, data_directory, found)
+        except OSError as e:
+            found.failed[source.name] = f"{source.name}: {source.path} cannot be listed: {e.strerror}"
+            continue
         if crawls:
             found.crawls[source.name] = sorted(crawls)
     return found
+
+
+def _find(source: os.DirEntry[str], data_directory: Path, found: DataDirectory) -> list[Crawl]:
+    crawls = []
+    for entry in os.scandir(source.path):
+        if (match := _HIDDEN.match(entry.name)) and (version := parse_data_version(match[1])):
+            if entry.is_dir(follow_symlinks=False):
+                interrupted = found.hidden if match[2] == "deleting" else found.aside
+                interrupted.append(Crawl(source.name, version, data_directory))
+            continue
+        version = parse_data_version(entry.name)
+        if entry.is_symlink():
+            found.ignored[f"{source.name}/{show(entry.name)}"] = "symlink"
+        elif version is None or not entry.is_dir():
+            found.ignored[f"{source.name}/{show(entry.name)}"] = "no_timestamp"
+        else:
+            crawls.append(Crawl(source.name, version, data_directory))
+    return crawls
 
 
 def _not_a_source(entry: os.DirEntry[str]) -> str | None:
@@ -161,13 +191,15 @@ def walk(directory: Path) -> Iterator[Node]:
     yield from _walk(top, "")
 
 
-def _walk(fd: int, prefix: str) -> Iterator[Node]:
+def _walk(fd: int, prefix: str, depth: int = 1) -> Iterator[Node]:
     try:
+        if depth > _MAX_DEPTH:
+            raise ChangedError(f"{show(prefix[:60])}... has directories more than {_MAX_DEPTH} deep: move them away")
         try:
             with os.scandir(fd) as entries:
                 nodes = [Node(prefix + e.name, fd, e.name, e.stat(follow_symlinks=False)) for e in entries]
         except OSError as e:
-            raise ChangedError(f"{prefix or '.'} cannot be listed: {e.strerror}") from e
+            raise ChangedError(f"{show(prefix) or '.'} cannot be listed: {e.strerror}") from e
         nodes.sort(key=lambda node: node.name)
         yield from (node for node in nodes if not node.is_directory)
         for node in nodes:
@@ -177,7 +209,7 @@ def _walk(fd: int, prefix: str) -> Iterator[Node]:
                     child = os.open(node.name, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=fd)
                 except OSError as e:
                     raise ChangedError(f"{show(node.path)} cannot be opened: {e.strerror}") from e
-                yield from _walk(child, f"{node.path}/")
+                yield from _walk(child, f"{node.path}/", depth + 1)
     finally:
         os.close(fd)
 
@@ -192,12 +224,24 @@ def show(path: str) -> str:
     )
 
 
+def explain(error: Exception) -> str:
+    """Return an error as the end of a sentence, on one line. What no operator can have caused is logged too."""
+    if isinstance(error, KingfisherError):
+        return str(error)
+    if isinstance(error, OSError):
+        return show(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
+    log.error("unexpected error", exc_info=error)
+    return show(f"unexpected {type(error).__name__}: {error}: report it, with the log")
+
+
 @dataclass(frozen=True)
 class Survey:
     """What a crawl directory holds, without the files' contents."""
 
     bytes: int
     files: int
+    #: Those without Kingfisher Collect's own.
+    data_bytes: int
     data_files: int
     #: When something in it was last written, in seconds since 1970.
     newest: float
@@ -229,7 +273,7 @@ def survey(directory: Path) -> Survey:
     :raises ChangedError: if it changes meanwhile
     """
     fingerprint = Fingerprint()
-    total = files = data_files = 0
+    total = files = data_bytes = data_files = 0
     newest = directory.stat().st_mtime
     special = None
     for node in walk(directory):
@@ -237,11 +281,13 @@ def survey(directory: Path) -> Survey:
         newest = max(newest, node.stat.st_mtime)
         if node.is_file:
             files += 1
-            data_files += node.path not in JOB_FILES
             total += node.stat.st_size
+            if node.path not in JOB_FILES:
+                data_files += 1
+                data_bytes += node.stat.st_size
         elif not node.is_directory and special is None:
             special = f"{show(node.path)} is {_KINDS.get(stat.S_IFMT(node.stat.st_mode), 'no file')}"
-    return Survey(total, files, data_files, newest, fingerprint.hexdigest(), special)
+    return Survey(total, files, data_bytes, data_files, newest, fingerprint.hexdigest(), special)
 
 
 _KINDS = {

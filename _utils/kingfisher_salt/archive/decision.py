@@ -22,8 +22,10 @@ class Facts:
     bytes: int
     files: int
     errors: int
-    #: XXH3-128 over the files. Called only if the answer depends on it, since it reads the data.
-    checksum: Callable[[], str]
+    #: Of these bytes, those that are data, without Kingfisher Collect's own files.
+    data_bytes: int
+    #: The checksum of the data. Called only if the answer depends on it, since it reads the data.
+    data_checksum: Callable[[], str]
 
     @property
     def version(self) -> str:
@@ -74,6 +76,6 @@ def _earlier(crawl: Facts, archive: Facts) -> Decision:
     year, month = archive.period
     if crawl.errors > archive.errors and crawl.files <= archive.files and crawl.bytes <= archive.bytes:
         return Decision(KEEP, f"{year}_{month}_not_distinct_maybe", archive.id)
-    if crawl.bytes == archive.bytes and crawl.checksum() == archive.checksum():
+    if crawl.data_bytes == archive.data_bytes and crawl.data_checksum() == archive.data_checksum():
         return Decision(KEEP, f"{year}_{month}_not_distinct", archive.id)
     return Decision(ARCHIVE, "new_period", archive.id)

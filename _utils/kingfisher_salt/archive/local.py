@@ -10,8 +10,9 @@ from pathlib import Path
 
 from ..crawl_logs import companions
 from ..errors import ChangedError, KingfisherError
-from .commit import identity
-from .crawl import Crawl, survey
+from .cache import Recorded
+from .commit import identity, log_fingerprint
+from .crawl import Crawl, show, survey
 from .metadata import Stored
 
 _READ = 1 << 20
@@ -23,7 +24,8 @@ def delete(
     """
     Delete a crawl directory and its log, provided that both are still what they were.
 
-    The directory is renamed first. Whatever happens then, :func:`finish` goes on from there.
+    The directory is renamed first, so that nobody writes to it any more, then looked at once more, then renamed again.
+    Whoever is killed in between leaves it to :func:`put_back`, and after that to :func:`finish_interrupted`.
 
     :raises ChangedError: if the directory is not what was archived or decided upon; it is as it was then
     :raises KingfisherError: if it cannot be deleted
@@ -31,14 +33,16 @@ def delete(
     try:
         if crawl.hidden.exists():
             finish(crawl)
-        crawl.directory.rename(crawl.hidden)
+        crawl.directory.rename(crawl.aside)
+        step("set_aside")
         try:
-            unchanged = survey(crawl.hidden).fingerprint == fingerprint
+            unchanged = survey(crawl.aside).fingerprint == fingerprint
         except ChangedError:
             unchanged = False
         if not unchanged:
-            crawl.hidden.rename(crawl.directory)
+            put_back(crawl)
             raise ChangedError("it changed before it was deleted, so it was not")
+        crawl.aside.rename(crawl.hidden)
         step("hide")
         if log and log_identity:
             delete_log(log, log_identity)
@@ -47,13 +51,46 @@ def delete(
         step("delete_data")
     except OSError as e:
         raise KingfisherError(
-            f"{crawl.directory} cannot be deleted: {e.strerror} ({e.filename}): let this user delete it, and rerun"
+            f"{crawl.directory} cannot be deleted: {e.strerror} ({show(str(e.filename))}): let this user delete it, "
+            "and rerun"
         ) from e
+
+
+def put_back(crawl: Crawl) -> None:
+    """
+    Give a directory its name again that was not found to be what was archived.
+
+    :raises KingfisherError: if there is another of that name by now
+    """
+    if os.path.lexists(crawl.directory):
+        raise KingfisherError(
+            f"{crawl.aside} was to be called {crawl.name} again, which exists: move one of the two away"
+        )
+    crawl.aside.rename(crawl.directory)
 
 
 def finish(crawl: Crawl) -> None:
     """Delete what is left of a crawl whose deletion has begun."""
     shutil.rmtree(crawl.hidden)
+
+
+def finish_interrupted(crawl: Crawl, log: Path | None, stored: Stored | None, recorded: Recorded | None) -> None:
+    """
+    Delete what is left of a crawl, and its log if that is the one that was archived or decided upon.
+
+    :param stored: what its archive says of the log
+    :param recorded: the decision that was recorded last
+    :raises OSError: if it cannot be deleted
+    """
+    if log and (found := _is_known(log, stored, recorded)):
+        delete_log(log, found)
+    finish(crawl)
+
+
+def _is_known(log: Path, stored: Stored | None, recorded: Recorded | None) -> tuple[int, ...] | None:
+    if recorded and (recorded.log, recorded.log_fingerprint) == (show(log.name), log_fingerprint(log)):
+        return identity(log.lstat())
+    return is_same(log, stored) if stored else None
 
 
 def delete_log(log: Path, log_identity: tuple[int, ...]) -> bool:

@@ -25,6 +25,8 @@ LOCK_KEY = "kingfisher-archive.lock"
 #: How often a run says that it is alive, and after how long a silence another host may take over, in seconds.
 RENEW = 60
 LEASE = 900
+#: How often to try again when others release the lock just as it is read.
+_TRIES = 10
 
 
 def _holder(lock_file: Path) -> dict[str, Any]:
@@ -42,7 +44,17 @@ def _holder(lock_file: Path) -> dict[str, Any]:
 
 
 def _who(holder: dict[str, Any]) -> str:
+    if not holder:
+        return "somebody who does not say who"
     return f"process {holder.get('pid')} on {holder.get('host')}, since {holder.get('since')}"
+
+
+def _parse(content: bytes) -> dict[str, Any]:
+    try:
+        holder = json.loads(content)
+    except (ValueError, RecursionError):
+        return {}
+    return holder if isinstance(holder, dict) else {}
 
 
 @contextmanager
@@ -59,21 +71,17 @@ def host_lock(lock_file: Path) -> Iterator[None]:
         raise KingfisherError(
             f"the lock {lock_file} cannot be opened: {e.strerror}: correct kingfisher_archive:lock_file"
         ) from e
-    with os.fdopen(fd, "r+") as file:
+    with os.fdopen(fd, "r+b") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            try:
-                who = _who(json.loads(file.read(10_000)))
-            except ValueError:
-                who = "another process"
             raise LockedError(
-                f"the archive is at work: {lock_file} is held by {who}: wait for it, or follow it with "
-                "salt-run kingfisher.follow"
+                f"the archive is at work: {lock_file} is held by {_who(_parse(file.read(10_000)))}: wait for it, or "
+                "follow it with salt-run kingfisher.follow"
             ) from None
-        file.truncate(0)
-        file.write(json.dumps(_holder(lock_file)))
-        file.flush()
+        with suppress(OSError):  # the disk is full: the lock holds, and only does not say who holds it
+            os.truncate(fd, 0)
+            os.write(fd, json.dumps(_holder(lock_file)).encode())
         yield
 
 
@@ -99,8 +107,11 @@ class BucketLock:
     def __enter__(self) -> BucketLock:  # noqa: PYI034 - Self is not in Python 3.10
         """Acquire it, or raise LockedError if another installation holds it."""
         with errors(f"lock bucket {self._bucket.name}"):
-            while not self._acquire():
-                pass
+            for _ in range(_TRIES):
+                if self._acquire():
+                    break
+            else:
+                raise LockedError(f"bucket {self._bucket.name}: others take and release its lock all the time: rerun")
         self._renewed = time.monotonic()
         self._thread.start()
         return self
@@ -110,6 +121,7 @@ class BucketLock:
         self._thread.join()
         if self._lost is None:
             with suppress(ClientError, BotoCoreError):  # the next run of this installation takes it over
+                self._put(IfMatch=self._etag)  # which fails if another has it by now
                 self._bucket.client.delete_object(Bucket=self._bucket.name, Key=LOCK_KEY)
 
     def check(self) -> None:
@@ -146,11 +158,7 @@ class BucketLock:
             if is_absent(e):
                 return False
             raise
-        try:
-            holder = json.loads(answer["Body"].read(10_000))
-            holder = holder if isinstance(holder, dict) else {}
-        except ValueError:
-            holder = {}
+        holder = _parse(answer["Body"].read(10_000))
         silence = (server_time(dict(answer)) - answer["LastModified"]).total_seconds()
         ours = all(holder.get(key) == self._me[key] for key in ("host", "machine", "lock_file"))
         if not ours and silence < LEASE:
@@ -169,9 +177,10 @@ class BucketLock:
 
     def _renew(self) -> None:
         while not self._stop.wait(RENEW):
+            asked = time.monotonic()
             try:
                 self._put(IfMatch=self._etag)
-                self._renewed = time.monotonic()
+                self._renewed = asked
             except ClientError as e:
                 if is_refused_condition(e) or is_absent(e):
                     self._lost = "another run took it over"

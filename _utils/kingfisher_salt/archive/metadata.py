@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from .checksum import Checksum
 from .decision import Facts, Period
 
 #: The keys that kingfisher-archive wrote, which stay, and are never null.
@@ -39,12 +40,11 @@ class Stored:
 
 @dataclass(frozen=True)
 class Packed:
-    """What was found in the crawl directory while it was packed."""
+    """What is in an archive."""
 
-    bytes: int
     files: int
     members: int
-    checksum: str
+    checksum: Checksum
 
 
 def dump(crawl_id: str, packed: Packed, files: int, errors: int, data: Stored, log: Stored) -> bytes:
@@ -55,16 +55,25 @@ def dump(crawl_id: str, packed: Packed, files: int, errors: int, data: Stored, l
             "id": crawl_id,
             "source_id": source_id,
             "data_version": data_version,
-            "bytes": packed.bytes,
-            "checksum": packed.checksum,
+            "bytes": packed.checksum.bytes,
+            "checksum": packed.checksum.all,
             "files_count": files,
             "errors_count": errors,
             "reject_reason": "",
             "archived": True,
-            "data": {**data.asdict(), "members": packed.members, "files": packed.files},
+            **describe(packed, data),
             "log": log.asdict(),
         }
     )
+
+
+def describe(packed: Packed, data: Stored) -> dict[str, Any]:
+    """Return what is added to kingfisher-archive's keys about ``data.tar.lz4`` and what is in it."""
+    return {
+        "data_bytes": packed.checksum.data_bytes,
+        "data_checksum": packed.checksum.data,
+        "data": {**data.asdict(), "members": packed.members, "files": packed.files},
+    }
 
 
 def complete(document: Mapping[str, Any], **found: Any) -> bytes:
@@ -103,7 +112,9 @@ def facts(document: Mapping[str, Any], period: Period) -> Facts:
         bytes=document["bytes"],
         files=document["files_count"],
         errors=document["errors_count"],
-        checksum=constant(document["checksum"]),
+        # kingfisher-archive did not tell them apart.
+        data_bytes=document.get("data_bytes", document["bytes"]),
+        data_checksum=constant(document.get("data_checksum", document["checksum"])),
     )
 
 

@@ -7,9 +7,9 @@ import tarfile
 from collections.abc import Iterator
 
 import lz4.frame
-import xxhash
 
 from ..errors import ChangedError
+from .checksum import Checksum
 from .crawl import Crawl, Fingerprint, Node, show, walk
 from .metadata import Packed
 
@@ -28,14 +28,14 @@ class Pack:
 
     def __init__(self, crawl: Crawl) -> None:
         self._crawl = crawl
-        self._hash = xxhash.xxh3_128()
+        self._checksum = Checksum()
         self._fingerprint = Fingerprint()
-        self._bytes = self._files = self._members = 0
+        self._files = self._members = 0
 
     @property
     def read(self) -> int:
         """How many bytes of the files were read until now."""
-        return self._bytes
+        return self._checksum.bytes
 
     @property
     def fingerprint(self) -> str:
@@ -44,13 +44,11 @@ class Pack:
 
     @property
     def packed(self) -> Packed:
-        return Packed(self._bytes, self._files, self._members, self._hash.hexdigest())
+        return Packed(self._files, self._members, self._checksum)
 
     def __iter__(self) -> Iterator[bytes]:
         """Yield the archive, or raise ChangedError if a file grows, shrinks, vanishes or cannot be read."""
-        compressor = lz4.frame.LZ4FrameCompressor(
-            block_size=lz4.frame.BLOCKSIZE_MAX4MB, compression_level=0
-        )
+        compressor = lz4.frame.LZ4FrameCompressor(block_size=lz4.frame.BLOCKSIZE_MAX1MB, compression_level=0)
         yield compressor.begin()
         joined = bytearray()
         for piece in self._tar():
@@ -106,8 +104,7 @@ class Pack:
                 if not data:
                     raise ChangedError(f"{show(node.path)} became shorter while it was read")
                 left -= len(data)
-                self._bytes += len(data)
-                self._hash.update(data)
+                self._checksum.update(node.path, data)
                 yield data
             if _identity(os.fstat(fd)) != _identity(node.stat):
                 raise ChangedError(f"{show(node.path)} changed while it was read")
@@ -123,9 +120,9 @@ def _identity(status: os.stat_result) -> tuple[int, ...]:
     return status.st_mode, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def checksum(crawl: Crawl) -> str:
+def checksum(crawl: Crawl) -> Checksum:
     """
-    Return XXH3-128 over the files of a crawl, in the order of :func:`walk`, as hexadecimal digits.
+    Return the checksum of a crawl on disk.
 
     :raises ChangedError: as packing does
     """

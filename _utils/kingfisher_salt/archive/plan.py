@@ -12,7 +12,7 @@ from ..errors import KingfisherError
 from ..scrapy_log import read_log
 from . import crawl as crawls
 from .cache import Cache, Recorded
-from .commit import identity
+from .commit import log_fingerprint
 from .config import Config
 from .crawl import Crawl, DataDirectory, Survey
 from .decision import ARCHIVE, KEEP, REJECT, SKIP, Decision, Facts, Period, decide
@@ -58,9 +58,8 @@ class _Turn:
 
     #: The archives that there will be, over those that there are.
     planned: dict[Period, Facts] = field(default_factory=dict)
-    #: Crawls whose turn has come and gone without an answer.
-    failed: list[Planned] = field(default_factory=list)
-    recent: list[Crawl] = field(default_factory=list)
+    #: Crawls whose turn has come and gone without an answer: they failed, are too young, or wait for others.
+    unanswered: list[Planned] = field(default_factory=list)
 
 
 class Planner:
@@ -83,6 +82,7 @@ class Planner:
         self._loaded = loaded(config.database, list(disk.crawls)) if config.database and disk.crawls else None
         self._written_before = time.time() - config.min_age_days * DAY
         self._examined: dict[str, Planned] = {}
+        self._checksums: dict[tuple[str, str], dict[str, str]] = {}
 
     def plan(self, source_id: str, failed: dict[str, str] | None = None) -> list[Planned]:
         """
@@ -100,18 +100,16 @@ class Planner:
             planned = self._examine(crawl)
             if planned.decision.action == ARCHIVE and not planned.archived:
                 planned = replace(planned, decision=self._decide(planned, turn))
-        except KingfisherError as e:
-            planned = Planned(crawl, Decision(ARCHIVE, "unknown"), error=f"{crawl.id}: {e}")
-        except OSError as e:
-            planned = Planned(crawl, Decision(ARCHIVE, "unknown"), error=f"{crawl.id}: {e.strerror}: {e.filename}")
+        except Exception as e:  # noqa: BLE001 - one crawl's failure does not stop the others
+            planned = Planned(crawl, Decision(ARCHIVE, "unknown"), error=f"{crawl.id}: {crawls.explain(e)}")
         if planned.error and planned.decision.action != ARCHIVE:
             planned = replace(planned, error=None)
         if failed:
             planned = replace(planned, error=failed)
-        if planned.error:
-            turn.failed.append(planned)
-        elif planned.decision.reason == "recent":
-            turn.recent.append(crawl)
+        if planned.archived:
+            return planned  # whether or not it could be deleted: the bucket has it
+        if planned.error or planned.decision.action == SKIP:
+            turn.unanswered.append(planned)
         elif planned.decision.action == ARCHIVE and planned.facts:
             turn.planned[crawl.period] = planned.facts
         return planned
@@ -132,7 +130,15 @@ class Planner:
         if self._is_archived(crawl, survey):
             return Planned(crawl, Decision(ARCHIVE, "already_archived", crawl.id), survey, log, archived=True)
         assert log
-        facts = Facts(crawl.id, crawl.period, survey.bytes, log.files, log.errors, self._checksum(crawl, survey))
+        facts = Facts(
+            crawl.id,
+            crawl.period,
+            survey.bytes,
+            log.files,
+            log.errors,
+            survey.data_bytes,
+            lambda: self._checksum(crawl, survey)["data_checksum"],
+        )
         error = None
         if survey.special:
             error = f"{crawl.id}: {survey.special}, and only files and directories can be archived: move it away"
@@ -164,24 +170,22 @@ class Planner:
             and document["bytes"] == survey.bytes
             and not survey.special
             and "data" in document
-            and document["checksum"] == self._checksum(crawl, survey)()
+            and document["checksum"] == self._checksum(crawl, survey)["checksum"]
         )
 
     def _decide(self, planned: Planned, turn: _Turn) -> Decision:
         crawl = planned.crawl
         assert planned.facts
-        for before in (*(p.crawl for p in turn.failed), *turn.recent):
-            if before.period == crawl.period:
-                return Decision(SKIP, "waits", before.id)
+        for other in turn.unanswered:
+            if other.crawl.period == crawl.period:
+                return Decision(SKIP, "waits", other.crawl.id)
         same = turn.planned.get(crawl.period) or self.remote.facts(crawl.source_id, crawl.period)
         if same:
             return decide(planned.facts, same, None)
         earlier = self._earlier(crawl, turn)
         decision = decide(planned.facts, None, earlier)
-        for other in turn.failed:
-            if earlier and other.crawl.period < earlier.period:
-                continue
-            if other.facts is None or decide(planned.facts, None, other.facts).action != decision.action:
+        for other in turn.unanswered:
+            if (earlier is None or other.crawl.period >= earlier.period) and _may_change(decision, planned, other):
                 return Decision(SKIP, "waits", other.crawl.id)
         return decision
 
@@ -242,31 +246,31 @@ class Planner:
             crawl.id, survey.fingerprint, crawls.show(log.path.name), log.fingerprint, {**facts, **more}
         )
 
-    def _checksum(self, crawl: Crawl, survey: Survey) -> Any:
-        known: list[str] = []
+    def _checksum(self, crawl: Crawl, survey: Survey) -> dict[str, str]:
+        """Return the checksums of a crawl: of all files, and of the data. It is read at most once."""
+        key = crawl.id, survey.fingerprint
+        if key not in self._checksums:
+            log = examined.log if (examined := self._examined.get(crawl.id)) else None
+            facts = None
+            if log and not self._refresh:
+                facts = self._cache.facts(*key, crawls.show(log.path.name), log.fingerprint)
+            if not facts or "data_checksum" not in facts:
+                found = checksum(crawl)
+                facts = {"checksum": found.all, "data_checksum": found.data}
+                if log:
+                    self._remember(crawl, survey, log, facts)
+            self._checksums[key] = {name: facts[name] for name in ("checksum", "data_checksum")}
+        return self._checksums[key]
 
-        def compute() -> str:
-            if not known:
-                log = self._examined[crawl.id].log if crawl.id in self._examined else None
-                facts = log and self._cache.facts(
-                    crawl.id, survey.fingerprint, crawls.show(log.path.name), log.fingerprint
-                )
-                if facts and "checksum" in facts and not self._refresh:
-                    known.append(facts["checksum"])
-                else:
-                    known.append(checksum(crawl))
-                    if log:
-                        self._remember(crawl, survey, log, {"checksum": known[0]})
-            return known[0]
+    def tried(self, crawl: Crawl) -> None:
+        """Look at a crawl and its month again, before anything is concluded from what may have half succeeded."""
+        self._examined.pop(crawl.id, None)
+        self.remote.refresh(crawl.source_id, crawl.period)
 
-        return compute
-
-    def archived(self, crawl: Crawl) -> None:
-        """Take note that a crawl is in the bucket and no longer on disk, so that later ones are compared with it."""
+    def deleted(self, crawl: Crawl) -> None:
+        """Take note that a crawl is no longer on disk."""
         self.disk.crawls[crawl.source_id].remove(crawl)
-        self._examined.pop(crawl.id)
         self._cache.forget(crawl.id)
-        self.remote.refresh(self.remote.archive(crawl.source_id, crawl.period))
 
     def record(self, planned: Planned) -> None:
         """Write a decision into the cache, from which pruning takes its permission."""
@@ -284,6 +288,16 @@ class Planner:
             )
 
 
+def _may_change(decision: Decision, planned: Planned, other: Planned) -> bool:
+    """Return whether a decision could be another if an earlier crawl, of which nothing is known yet, were archived."""
+    if planned.facts is None or other.facts is None:
+        return True
+    try:
+        return decide(planned.facts, None, other.facts).action != decision.action
+    except KingfisherError:  # the other cannot be read
+        return True
+
+
 def _superseded(planned: Planned, last: Planned | None) -> Planned:
     """Leave a crawl on disk, and do not send it, if a later one of its month would replace it at once."""
     if last is None or last is planned or planned.archived or planned.error:
@@ -293,8 +307,3 @@ def _superseded(planned: Planned, last: Planned | None) -> Planned:
     if planned.decision.action == KEEP and planned.decision.reason == "same_period":
         return replace(planned, decision=replace(planned.decision, compared_with=last.crawl.id))
     return planned
-
-
-def log_fingerprint(path: Path) -> str:
-    """Return what changes with a log."""
-    return ":".join(map(str, identity(path.lstat())))

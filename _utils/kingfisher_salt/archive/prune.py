@@ -12,12 +12,12 @@ from . import crawl as crawls
 from . import local
 from .bucket import Bucket, connect
 from .cache import Cache, Recorded
-from .commit import identity
+from .commit import identity, log_fingerprint
 from .config import Config
 from .crawl import Crawl, parse_data_version
 from .decision import KEEP, REJECT
 from .locks import BucketLock, host_lock
-from .plan import DAY, log_fingerprint
+from .plan import DAY
 from .remote import Remote
 
 if TYPE_CHECKING:
@@ -53,7 +53,11 @@ def prune(
         remote = Remote(bucket, cache, set(disk.crawls), read_only=True)
         logs = LogIndex(config.logs_directory)
         before = time.time() - days * DAY
-        result: dict[str, Any] = {"deleted": {}, "kept": {}, "failed": {}}
+        result: dict[str, Any] = {"deleted": {}, "kept": {}, "failed": dict(disk.failed)}
+        for crawl in disk.aside:
+            result["kept"][crawl.id] = f"it is set aside at {crawl.aside}: run kingfisher.archive"
+        for crawl in disk.hidden:
+            result["kept"][crawl.id] = "its deletion was interrupted: run kingfisher.archive, which finishes it"
         for crawl in (crawl for source in disk.crawls.values() for crawl in source):
             try:
                 survey = crawls.survey(crawl.directory)
@@ -87,6 +91,8 @@ def _obstacle(crawl: Crawl, survey: crawls.Survey, recorded: Recorded | None, re
         return "it changed since the recorded decision: run kingfisher.archive"
     if recorded.decision == REJECT and recorded.reason in FINAL:
         return None
+    if recorded.compared_with == crawl.id:
+        return "the archive of this very crawl has other content: compare the two with kingfisher.restore"
     if recorded.decision == KEEP and recorded.compared_with:
         return _not_archived(crawl.source_id, recorded.compared_with, remote)
     return f"the recorded decision is {recorded.decision} ({recorded.reason}), which does not allow it"

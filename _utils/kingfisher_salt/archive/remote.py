@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import tempfile
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 from ..errors import StoreError
-from ..scrapy_log import read_log
+from ..scrapy_log import read_stream
 from . import metadata, replacing, unpack
 from .bucket import DATA, LOG, METADATA, REPLACING, Archive, Bucket
 from .cache import Cache
@@ -28,24 +27,39 @@ class Remote:
         self._archives = bucket.archives(sources)
         self._documents: dict[str, dict[str, Any] | None] = {}
         self._whole: dict[str, bool] = {}
+        self._stale: set[str] = set()
 
     def archive(self, source_id: str, period: Period) -> Archive:
-        return self._archives.get(source_id, {}).get(period) or Archive(source_id, period)
+        """
+        Return what the bucket lists of a source and month.
 
-    def interrupted(self, source_id: str) -> list[Archive]:
+        :raises StoreError: if that is not known any more, and the bucket does not answer
+        """
+        found = self._archives.get(source_id, {}).get(period) or Archive(source_id, period)
+        if found.prefix in self._stale:
+            found = self._bucket.archive(source_id, period)
+            self._archives[source_id][period] = found
+            self._stale.discard(found.prefix)
+        return found
+
+    def interrupted(self) -> list[Archive]:
         """Return the archives whose replacement was begun."""
-        return [a for a in self._archives.get(source_id, {}).values() if REPLACING in a.objects]
+        return [a for months in self._archives.values() for a in months.values() if REPLACING in a.objects]
 
-    def recover(self, archive: Archive) -> None:
-        """Publish what an interrupted replacement left whole."""
-        replacing.finish(self._bucket, archive)
-        self.refresh(archive)
+    def recover(self, archive: Archive) -> bool:
+        """Publish what an interrupted replacement left whole, and return whether anything was."""
+        try:
+            return replacing.finish(self._bucket, archive)
+        finally:
+            self.refresh(archive.source_id, archive.period)
 
-    def refresh(self, archive: Archive) -> None:
-        """List a month again."""
+    def refresh(self, source_id: str, period: Period) -> None:
+        """Ask the bucket again once a month is needed next, because it was written to."""
+        archive = Archive(source_id, period)
         self._documents.pop(archive.prefix, None)
-        now = self._bucket.archive(archive.source_id, archive.period)
-        self._archives.setdefault(archive.source_id, {})[archive.period] = now
+        self._whole.pop(archive.prefix, None)
+        self._archives.setdefault(source_id, {})[period] = archive
+        self._stale.add(archive.prefix)
 
     def latest_before(self, source_id: str, period: Period) -> Facts | None:
         """Return the latest archive of an earlier month."""
@@ -118,17 +132,18 @@ def complete(bucket: Bucket, archive: Archive, document: dict[str, Any], *, writ
         "id": contents.crawl_id,
         "source_id": source_id,
         "data_version": version,
-        "bytes": contents.packed.bytes,
-        "checksum": contents.packed.checksum,
+        "bytes": contents.packed.checksum.bytes,
+        "checksum": contents.packed.checksum.all,
         "files_count": contents.packed.files,
         "errors_count": 0,
         "reject_reason": "",
         "archived": True,
-        "data": {**contents.stored.asdict(), "members": contents.packed.members, "files": contents.packed.files},
+        **metadata.describe(contents.packed, contents.stored),
     }
     if LOG in archive.objects:
         found |= _from_log(bucket, archive)
-    known = {key: value for key, value in document.items() if key not in metadata.missing(document)}
+    wrong = {*metadata.missing(document), *(name for name in ("data", "log") if not metadata.stored(document, name))}
+    known = {key: value for key, value in document.items() if key not in wrong}
     content = metadata.complete(known, **found)
     if write:
         bucket.put(f"{archive.prefix}/{METADATA}", content)
@@ -136,10 +151,6 @@ def complete(bucket: Bucket, archive: Archive, document: dict[str, Any], *, writ
 
 
 def _from_log(bucket: Bucket, archive: Archive) -> dict[str, Any]:
-    with tempfile.NamedTemporaryFile(prefix="kingfisher-") as file:
-        counted = unpack.Counted(bucket.open(f"{archive.prefix}/{LOG}"), f"{archive.prefix}/{LOG}")
-        for chunk in iter(lambda: counted.read(1 << 20), b""):
-            file.write(chunk)
-        file.flush()
-        log = read_log(file.name)
+    counted = unpack.Counted(bucket.open(f"{archive.prefix}/{LOG}"), f"{archive.prefix}/{LOG}")
+    log = read_stream(cast("BinaryIO", counted))
     return {"files_count": log.files + log.file_items, "errors_count": log.errors, "log": counted.stored.asdict()}

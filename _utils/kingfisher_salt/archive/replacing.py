@@ -55,10 +55,16 @@ def examine(bucket: Bucket, archive: Archive) -> State | None:
     return State(old, whole=content.get("before") == now)
 
 
-def finish(bucket: Bucket, archive: Archive) -> None:
-    """Publish what is whole: the new archive if all of it arrived, else the old one if none of it was replaced."""
+def finish(bucket: Bucket, archive: Archive) -> bool:
+    """
+    Publish what is whole: the new archive if all of it arrived, else the old one if none of it was replaced.
+
+    :returns: whether one is
+    """
     state = examine(bucket, archive)
     if state and state.whole:
         bucket.put(f"{archive.prefix}/{METADATA}", metadata.complete(state.document))
-    if archive.published or (state and state.whole):
+    whole = archive.published or (state is not None and state.whole)
+    if whole:
         bucket.delete(f"{archive.prefix}/{REPLACING}")
+    return whole

@@ -6,14 +6,14 @@ import os
 import re
 import shutil
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import xxhash
-
 from ..errors import KingfisherError
-from . import metadata, unpack
+from . import local, metadata, unpack
 from .bucket import DATA, LOG, METADATA, Bucket, connect
+from .checksum import Checksum
 from .config import Config
 
 if TYPE_CHECKING:
@@ -52,10 +52,10 @@ def restore(
             f"kingfisher.verify source={source_id}"
         )
     crawl_id = _safe_id(document["id"], archive.prefix)
-    directory = _target(config, target) / crawl_id
+    directory = _target(config, target / crawl_id)
     log = directory.with_name(f"{directory.name}.log") if LOG in archive.objects else None
     for path in (directory, log):
-        if path and os.path.lexists(path):
+        if path and os.path.lexists(path) and not _is_left_over(path, directory, document):
             raise KingfisherError(f"{path} exists and is not overwritten: choose another target, or move it away")
     result: dict[str, Any] = {
         "id": crawl_id,
@@ -77,13 +77,14 @@ def restore(
             _download(bucket, f"{archive.prefix}/{LOG}", partial_log, metadata.stored(document, "log"))
             partial_log.rename(log)
         partial.rename(directory)
-    except OSError as e:
+    except (OSError, OverflowError, ValueError) as e:
         raise KingfisherError(
-            f"{directory} cannot be written: {e.strerror}: make room, or choose another target"
+            f"{directory} cannot be written: {getattr(e, 'strerror', e)}: make room, or choose another target"
         ) from e
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-        partial_log.unlink(missing_ok=True)
+        with suppress(OSError):
+            partial_log.unlink()
     return {**result, "files": files, "seconds": round(time.monotonic() - started, 2)}
 
 
@@ -93,10 +94,18 @@ def _safe_id(crawl_id: str, prefix: str) -> str:
     return crawl_id
 
 
-def _target(config: Config, target: Path) -> Path:
+def _is_left_over(path: Path, directory: Path, document: dict[str, Any]) -> bool:
+    """Return whether a path is the log of a restoration that was killed before the directory got its name."""
+    stored = metadata.stored(document, "log")
+    left = path != directory and not os.path.lexists(directory) and path.is_file() and not path.is_symlink()
+    return bool(left and stored and local.is_same(path, stored))
+
+
+def _target(config: Config, directory: Path) -> Path:
+    target = directory.parents[1]
     if not target.is_absolute():
         raise KingfisherError(f"target must be an absolute path, not {target}")
-    resolved = target.resolve()
+    resolved = directory.parent.resolve()
     for name in ("data_directory", "logs_directory"):
         forbidden = getattr(config, name).resolve()
         if resolved == forbidden or forbidden in resolved.parents:
@@ -104,13 +113,13 @@ def _target(config: Config, target: Path) -> Path:
                 f"target {target} is in kingfisher_archive:{name} ({forbidden}), where it would be archived again: "
                 "choose another target"
             )
-    return resolved
+    return resolved / directory.name
 
 
 def _unpack(bucket: Bucket, key: str, directory: Path, document: dict[str, Any]) -> int:
     reader = unpack.Reader(bucket.open(key), key)
-    size = files = 0
-    ordered = xxhash.xxh3_128()
+    files = 0
+    checksum = Checksum()
     directories: list[tuple[Path, int, int]] = []
     for member in reader:
         path = directory / member.path
@@ -121,18 +130,19 @@ def _unpack(bucket: Bucket, key: str, directory: Path, document: dict[str, Any])
         path.parent.mkdir(exist_ok=True, parents=True)
         with path.open("xb") as file:
             while data := member.content.read(_READ):
-                ordered.update(data)
+                checksum.update(member.path, data)
+                if checksum.bytes > document["bytes"]:
+                    raise KingfisherError(f"{key} has more bytes of files than the {document['bytes']} of {METADATA}")
                 file.write(data)
         path.chmod(member.info.mode & 0o777)
         os.utime(path, (member.info.mtime, member.info.mtime))
         files += 1
-        size += member.info.size
-    if size != document["bytes"]:
-        raise KingfisherError(f"{key} has {size} bytes of files, and {METADATA} says {document['bytes']}")
+    if checksum.bytes != document["bytes"]:
+        raise KingfisherError(f"{key} has {checksum.bytes} bytes of files, and {METADATA} says {document['bytes']}")
     described = metadata.stored(document, "data")
     if described and (reader.stored.size, reader.stored.crc32) != (described.size, described.crc32):
         raise KingfisherError(f"{key} is not what {METADATA} describes: look at kingfisher.verify deep=True")
-    if ordered.hexdigest() != document["checksum"] and _checksum(directory) != document["checksum"]:
+    if checksum.all != document["checksum"] and _checksum(directory) != document["checksum"]:
         raise KingfisherError(f"{key} has another checksum than {METADATA} says: look at kingfisher.verify deep=True")
     for path, mode, mtime in reversed(directories):
         path.chmod(mode | 0o700)
@@ -142,14 +152,14 @@ def _unpack(bucket: Bucket, key: str, directory: Path, document: dict[str, Any])
 
 def _checksum(directory: Path) -> str:
     """Return the checksum of what was unpacked, for archives whose members have another order."""
-    digest = xxhash.xxh3_128()
+    checksum = Checksum()
     for root, directories, files in os.walk(directory):
         directories.sort()
         for name in sorted(files):
             with Path(root, name).open("rb") as file:
                 while data := file.read(_READ):
-                    digest.update(data)
-    return digest.hexdigest()
+                    checksum.update(name, data)
+    return checksum.all
 
 
 def _download(bucket: Bucket, key: str, path: Path, wanted: metadata.Stored | None) -> None:

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 Report = Callable[[dict[str, Any]], None]
 
+#: How many sources are decided on at once. It saves the time that the store takes to answer, and none of our own.
+_PLANNERS = 4
+
 
 @dataclass(frozen=True)
 class Options:
@@ -108,22 +111,25 @@ class _Run:
         self._mutex = threading.Lock()
         self._stopped: str | None = None
         self._done = self._done_bytes = self._sent = self._read = 0
+        #: How much of the crawls that are being archived was read, in bytes.
+        self._reading: dict[str, int] = {}
         self._total = self._total_bytes = 0
 
     def run(self) -> dict[str, Any]:
+        if self._cache.problem:
+            self._notes.append(self._cache.problem)
         if self._lock and self._lock.taken_over:
             self._notes.append(f"took over the bucket's lock of {self._lock.taken_over}")
         if self._lock and (count := self._bucket.abort_uploads()):
             self._notes.append(f"aborted {count} uploads that an interrupted run left")
         disk = crawls.find(self._config.data_directory, self._options.sources)
+        if self._lock and disk.aside:
+            self._put_back(disk.aside)
+            disk = crawls.find(self._config.data_directory, self._options.sources)
+        self._failed |= disk.failed
         for source in (self._options.sources or set()) - disk.crawls.keys() - {c.source_id for c in disk.hidden}:
             self._notes.append(f"source {source} has no crawls in {self._config.data_directory}")
-        remote = Remote(
-            self._bucket,
-            self._cache,
-            set(disk.crawls) | {c.source_id for c in disk.hidden},
-            read_only=self._lock is None,
-        )
+        remote = Remote(self._bucket, self._cache, self._options.sources, read_only=self._lock is None)
         self._planner = Planner(self._config, self._cache, remote, disk, refresh=self._options.refresh)
         if self._lock:
             self._recover(remote)
@@ -131,10 +137,12 @@ class _Run:
                 self._finish_deletion(crawl)
         plans: dict[str, list[Planned]] = {}
         left = self._options.limit
-        for source in sorted(disk.crawls):
-            plans[source] = _at_most(self._planner.plan(source), left)
-            left = None if left is None else left - _count_due(plans[source])
-            self._record(plans[source])
+        sources = sorted(disk.crawls)
+        with ThreadPoolExecutor(_PLANNERS, thread_name_prefix="plan") as pool:
+            for source, plan in zip(sources, pool.map(self._planner.plan, sources), strict=True):
+                plans[source] = _at_most(plan, left)
+                left = None if left is None else left - _count_due(plans[source])
+                self._record(plans[source])
         self._total = sum(_is_due(p) for plan in plans.values() for p in plan)
         self._total_bytes = sum(p.survey.bytes for plan in plans.values() for p in plan if _is_due(p) and p.survey)
         self._tell("start", dry_run=self._options.dry_run)
@@ -147,24 +155,27 @@ class _Run:
         return result
 
     def _recover(self, remote: Remote) -> None:
-        for source in self._planner.disk.crawls:
-            for archive in remote.interrupted(source):
-                try:
-                    remote.recover(archive)
+        for archive in remote.interrupted():
+            try:
+                if remote.recover(archive):
                     self._notes.append(f"finished an interrupted replacement of {archive.prefix}")
-                except StoreError as e:
-                    self._failed[archive.prefix] = f"{archive.prefix}: {e}"
+            except StoreError as e:
+                self._failed[archive.prefix] = f"{archive.prefix}: {e}"
+
+    def _put_back(self, aside: list[crawls.Crawl]) -> None:
+        for crawl in aside:
+            try:
+                local.put_back(crawl)
+            except (KingfisherError, OSError) as e:
+                self._failed[crawl.id] = f"{crawl.id}: {e}"
 
     def _finish_deletion(self, crawl: crawls.Crawl) -> None:
-        """Delete what is left of a crawl that was archived, and its log if that is what was archived."""
+        """Delete what is left of a crawl that was archived or pruned, and its log."""
         try:
             archive = self._planner.remote.archive(crawl.source_id, crawl.period)
             document = self._planner.remote.document(archive)
-            log = self._planner.find_log(crawl)
             stored = metadata.stored(document, "log") if document and document["id"] == crawl.id else None
-            if log and stored and (identity := local.is_same(log, stored)):
-                local.delete_log(log, identity)
-            local.finish(crawl)
+            local.finish_interrupted(crawl, self._planner.find_log(crawl), stored, self._cache.decision(crawl.id))
             self._notes.append(f"finished the interrupted deletion of {crawl.id}")
         except (KingfisherError, OSError) as e:
             self._failed[crawl.id] = f"{crawl.id}: what is left of it at {crawl.hidden} cannot be deleted: {e}"
@@ -173,7 +184,7 @@ class _Run:
         for planned in plan:
             self._planner.record(planned)
             with self._mutex:
-                self._crawls[planned.crawl.id] = self._describe(planned)
+                self._crawls.setdefault(planned.crawl.id, {}).update(self._describe(planned))
                 if planned.error:
                     self._failed[planned.crawl.id] = planned.error
 
@@ -196,11 +207,15 @@ class _Run:
             stack.callback(senders.close)
             pool = stack.enter_context(ThreadPoolExecutor(self._config.workers, thread_name_prefix="archive"))
             running = {pool.submit(self._source, source, plan, lock, senders) for source, plan in plans.items()}
-            while running:
-                done, running = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
-                self._deliver()
-                for future in done:
-                    future.result()
+            try:
+                while running:
+                    done, running = wait(running, timeout=0.2, return_when=FIRST_COMPLETED)
+                    self._deliver()
+                    for future in done:
+                        future.result()
+            except BaseException:
+                self._stopped = "the run was interrupted"  # or it would go on with all that was planned
+                raise
 
     def _deliver(self) -> None:
         """Report from the thread that began the run, since listeners may not take calls from others."""
@@ -217,12 +232,13 @@ class _Run:
             try:
                 self._one(planned, lock, senders)
                 plan.remove(planned)
-            except (KingfisherError, OSError) as e:
-                error = f"{planned.crawl.id}: {e}"
+            except Exception as e:  # noqa: BLE001 - one crawl's failure does not stop the others
+                error = f"{planned.crawl.id}: {crawls.explain(e)}"
                 tried[planned.crawl.id] = error
                 if isinstance(e, (LockedError, UnreachableError)):
                     self._stopped = error
                 left = None if self._options.limit is None else _count_due(plan) - 1
+                self._planner.tried(planned.crawl)
                 plan = _at_most(self._planner.plan(source, tried), left)
                 self._record(plan)
                 self._tell("crawl", id=planned.crawl.id, result="failed", error=error)
@@ -237,9 +253,10 @@ class _Run:
             self._step(crawl.id, name)
 
         def progress(read: int) -> None:
-            self._tell(
-                "progress", id=crawl.id, crawl_bytes=survey.bytes, crawl_read=read, read=self._done_bytes + read
-            )
+            with self._mutex:
+                self._reading[crawl.id] = read
+                everywhere = self._done_bytes + sum(self._reading.values())
+            self._tell("progress", id=crawl.id, crawl_bytes=survey.bytes, crawl_read=read, read=everywhere)
 
         remote = self._planner.remote
         archive = remote.archive(crawl.source_id, crawl.period)
@@ -253,6 +270,7 @@ class _Run:
                 crawl,
                 survey,
                 log.path,
+                log.fingerprint,
                 log.files,
                 log.errors,
                 archive,
@@ -266,10 +284,12 @@ class _Run:
                 self._read += survey.bytes
             entry["compressed_bytes"] = committed.document["data"]["size"]
         entry["result"] = "archived"
+        self._planner.tried(crawl)
         local.delete(crawl, survey.fingerprint, log.path, log_identity, step)
-        self._planner.archived(crawl)
+        self._planner.deleted(crawl)
         entry["seconds"] = round(time.monotonic() - started, 2)
         with self._mutex:
+            self._reading.pop(crawl.id, None)
             self._done += 1
             self._done_bytes += survey.bytes
         self._tell("crawl", id=crawl.id, result="archived", bytes=survey.bytes)

@@ -12,10 +12,10 @@ from typing import IO, BinaryIO
 
 import lz4.frame
 import urllib3.exceptions
-import xxhash
 from botocore.exceptions import BotoCoreError
 
 from ..errors import StoreError
+from .checksum import Checksum
 from .metadata import Packed, Stored
 
 _READ = 1 << 20
@@ -35,7 +35,7 @@ class Member:
     #: Relative to the crawl directory; empty for the directory itself.
     path: str
     info: tarfile.TarInfo
-    content: IO[bytes] | None
+    content: Content | None
 
     @property
     def key(self) -> Key:
@@ -80,6 +80,29 @@ class Counted(io.RawIOBase):
         return Stored(self.size, f"{self.crc32:08x}")
 
 
+#: What tarfile and LZ4 raise on bytes that are not what they should be.
+_DAMAGE = (tarfile.TarError, EOFError, RuntimeError, zlib.error, ValueError)
+
+
+class Content:
+    """The content of a member."""
+
+    def __init__(self, stream: IO[bytes], name: str) -> None:
+        self._stream = stream
+        self._name = name
+
+    def read(self, size: int) -> bytes:
+        """
+        Return the next bytes, so many at most, or none at the end.
+
+        :raises StoreError: if the archive is damaged
+        """
+        try:
+            return self._stream.read(size)
+        except _DAMAGE as e:
+            raise StoreError(f"{self._name} is damaged: {e}") from e
+
+
 class Reader:
     """
     Iterate over it to get an archive's members; afterwards ``stored`` tells what its bytes were.
@@ -112,7 +135,7 @@ class Reader:
                         yield self._member(tar, info)
                 while plain.read(_READ):  # to the frame's end, and so to its checksum
                     pass
-        except (tarfile.TarError, EOFError, RuntimeError, zlib.error, ValueError) as e:
+        except _DAMAGE as e:
             raise StoreError(f"{self._name} is damaged: {e}") from e
 
     def _member(self, tar: tarfile.TarFile, info: tarfile.TarInfo) -> Member:
@@ -121,9 +144,10 @@ class Reader:
             raise StoreError(f"{self._name} has a member {info.name!r} outside SOURCE/YYYYMMDD_HHMMSS")
         self.crawl_id = match["id"]
         path = "/".join(part for part in (match["path"] or "").split("/") if part not in ("", "."))
-        if not (info.isreg() or info.isdir()):
+        if not (info.isreg() or info.isdir()) or info.issparse():
             raise StoreError(f"{self._name} has a member {info.name!r} that is neither a file nor a directory")
-        return Member(path, info, tar.extractfile(info) if info.isreg() else None)
+        content = tar.extractfile(info) if info.isreg() else None
+        return Member(path, info, Content(content, self._name) if content else None)
 
 
 def read(open_stream: Callable[[], BinaryIO], name: str) -> Contents:
@@ -137,8 +161,8 @@ def read(open_stream: Callable[[], BinaryIO], name: str) -> Contents:
     :raises StoreError: if it is damaged
     """
     reader = Reader(open_stream(), name)
-    digest = xxhash.xxh3_128()
-    size = files = members = 0
+    checksum = Checksum()
+    files = members = 0
     last: Key = ()
     ordered = True
     small: dict[Key, bytes] = {}
@@ -147,35 +171,39 @@ def read(open_stream: Callable[[], BinaryIO], name: str) -> Contents:
         if member.content is None:
             continue
         files += 1
-        size += member.info.size
         ordered = ordered and last < member.key
         last = member.key
         keep = len(last) == 1 and member.info.size <= _REMEMBERED
         kept = b""
         while data := member.content.read(_READ):
-            digest.update(data)
+            checksum.update(member.path, data)
             kept += data if keep else b""
         if keep:
             small[last] = kept
     if not ordered:
-        digest = _in_order(open_stream, name, small)
-    return Contents(reader.crawl_id, Packed(size, files, members, digest.hexdigest()), reader.stored)
+        checksum = _in_order(open_stream, name, small)
+    return Contents(reader.crawl_id, Packed(files, members, checksum), reader.stored)
 
 
-def _in_order(open_stream: Callable[[], BinaryIO], name: str, small: dict[Key, bytes]) -> xxhash.xxh3_128:
+def _in_order(open_stream: Callable[[], BinaryIO], name: str, small: dict[Key, bytes]) -> Checksum:
     keys = sorted(member.key for member in Reader(open_stream(), name) if member.content)
-    digest = xxhash.xxh3_128()
+    checksum = Checksum()
     done = 0
     while done < len(keys):
-        while done < len(keys) and keys[done] in small:
-            digest.update(small[keys[done]])
-            done += 1
+        before = done = _take(keys, done, small, checksum)
         for member in Reader(open_stream(), name):
             if member.content is not None and done < len(keys) and member.key == keys[done]:
                 while data := member.content.read(_READ):
-                    digest.update(data)
-                done += 1
-                while done < len(keys) and keys[done] in small:
-                    digest.update(small[keys[done]])
-                    done += 1
-    return digest
+                    checksum.update(member.path, data)
+                done = _take(keys, done + 1, small, checksum)
+        if before == done < len(keys):
+            raise StoreError(f"{name} changed while it was read: run this again")
+    return checksum
+
+
+def _take(keys: list[Key], done: int, small: dict[Key, bytes], checksum: Checksum) -> int:
+    """Add the files that come next and are remembered. Returns how many of all were added until now."""
+    while done < len(keys) and keys[done] in small:
+        checksum.update(keys[done][-1][1], small[keys[done]])
+        done += 1
+    return done

@@ -7,14 +7,17 @@ import hashlib
 import re
 import threading
 import zlib
+from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from .bucket import Bucket, errors
 from .metadata import Stored
 
 if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+_T = TypeVar("_T")
 
 PART_SIZE = 8 << 20
 #: S3 takes 10,000 parts. A crawl whose size is known beforehand gets parts that fit, with room for tar and log.
@@ -32,18 +35,28 @@ class Senders:
 
     def __init__(self, threads: int = 4) -> None:
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="send")
-        self._places = threading.BoundedSemaphore(threads + 1)
+        #: Bytes of parts that may be in memory: larger parts wait until they are the only one.
+        self._room = self._free = threads * PART_SIZE
+        self._freed = threading.Condition()
 
-    def submit(self, send: Any, *args: Any) -> Future[Any]:
-        """Send in another thread, once there is room for another part in memory."""
-        self._places.acquire()
+    def submit(self, send: Callable[..., _T], *args: Any, size: int) -> Future[_T]:
+        """Send so many bytes in another thread, once there is room for them in memory."""
+        size = min(size, self._room)
+        with self._freed:
+            self._freed.wait_for(lambda: self._free >= size)
+            self._free -= size
         try:
             future = self._pool.submit(send, *args)
         except BaseException:
-            self._places.release()
+            self._release(size)
             raise
-        future.add_done_callback(lambda _: self._places.release())
+        future.add_done_callback(lambda _: self._release(size))
         return future
+
+    def _release(self, size: int) -> None:
+        with self._freed:
+            self._free += size
+            self._freed.notify_all()
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
@@ -65,6 +78,7 @@ class Upload:
         self._part_size = part_size(size)
         self._labels = labels
         self._buffer = bytearray()
+        self._filled = 0
         self._size = 0
         self._crc32 = 0
         self._upload_id: str | None = None
@@ -76,14 +90,19 @@ class Upload:
         self._crc32 = zlib.crc32(data, self._crc32)
         left = memoryview(data)
         while left:
-            room = self._part_size - len(self._buffer)
-            self._buffer += left[:room]
-            left = left[room:]
-            if len(self._buffer) == self._part_size:
+            if not self._filled:
+                # All buffers have one size from the start: those that grow leave holes in memory that none fits into.
+                self._buffer = bytearray(self._part_size)
+            count = min(len(left), self._part_size - self._filled)
+            memoryview(self._buffer)[self._filled : self._filled + count] = left[:count]
+            self._filled += count
+            left = left[count:]
+            if self._filled == self._part_size:
                 self._send_buffer()
 
     def finish(self) -> Stored:
         """Wait until all parts have arrived. Returns what the store is to report after commit."""
+        del self._buffer[self._filled :]
         if self._upload_id is None:
             return Stored(self._size, f"{self._crc32:08x}", _md5(self._buffer).hex())
         if self._buffer:
@@ -101,7 +120,7 @@ class Upload:
                 self._bucket.client.put_object(
                     Bucket=self._bucket.name,
                     Key=self.key,
-                    Body=self._buffer,
+                    Body=bytes(self._buffer),
                     ChecksumCRC32=checksum,
                     **self._options(),
                 )
@@ -124,7 +143,7 @@ class Upload:
         for future in self._futures:
             if not future.cancelled():
                 future.exception()
-        self._buffer.clear()
+        self._buffer = bytearray()
         if self._upload_id:
             with errors(f"abort {self.key}"):
                 self._bucket.client.abort_multipart_upload(
@@ -133,7 +152,7 @@ class Upload:
             self._upload_id = None
 
     def _send_buffer(self) -> None:
-        part, self._buffer = self._buffer, bytearray()
+        part, self._buffer, self._filled = self._buffer, bytearray(), 0
         if self._upload_id is None:
             with errors(f"put {self.key}"):
                 self._upload_id = self._bucket.client.create_multipart_upload(
@@ -146,7 +165,9 @@ class Upload:
         for future in self._futures:
             if future.done():
                 future.result()
-        self._futures.append(self._senders.submit(self._send_part, self._upload_id, len(self._futures) + 1, part))
+        self._futures.append(
+            self._senders.submit(self._send_part, self._upload_id, len(self._futures) + 1, part, size=len(part))
+        )
 
     def _send_part(self, upload_id: str, number: int, part: bytearray) -> tuple[CompletedPartTypeDef, bytes]:
         checksum = _base64(zlib.crc32(part))
@@ -156,7 +177,7 @@ class Upload:
                 Key=self.key,
                 UploadId=upload_id,
                 PartNumber=number,
-                Body=part,
+                Body=cast("bytes", part),  # boto3 takes a bytearray, whatever its types say
                 ChecksumCRC32=checksum,
             )
         self.sent += len(part)
@@ -166,13 +187,15 @@ class Upload:
         # The store made the entity tag of a part whose checksum it knows: then computing it once more proves nothing.
         etag = answer["ETag"].strip('"')
         known = answer.get("ChecksumCRC32") == checksum and _MD5.match(etag)
-        return done, bytes.fromhex(etag) if known else _md5(part)
+        digest = bytes.fromhex(etag) if known else _md5(part)
+        part.clear()  # boto3's objects hold it, and each other, until Python looks for such rings
+        return done, digest
 
     def _options(self) -> dict[str, Any]:
         return {"StorageClass": self._bucket.storage_class, "Metadata": self._labels}
 
 
-def _md5(content: bytearray) -> bytes:
+def _md5(content: bytes | bytearray) -> bytes:
     return hashlib.md5(content, usedforsecurity=False).digest()
 
 

@@ -67,8 +67,8 @@ def _verify(bucket: Bucket, archive: Archive, *, deep: bool, write: bool) -> dic
         return _without_metadata(bucket, archive, deep=deep, write=write)
     document = metadata.parse(bucket.get(f"{prefix}/{METADATA}") or b"") or {}
     outcome = "verified"
-    if metadata.missing(document) or (deep and "data" not in document):
-        document = complete(bucket, archive, document, write=write)
+    if metadata.missing(document) or (deep and not metadata.stored(document, "data")):
+        document = complete(bucket, archive, document, write=False)
         outcome = "completed"
     for name, key in ((DATA, "data"), (LOG, "log")):
         stored = metadata.stored(document, key)
@@ -80,6 +80,8 @@ def _verify(bucket: Bucket, archive: Archive, *, deep: bool, write: bool) -> dic
             raise KingfisherError(f"{prefix}/{name} is not there: restore it from a copy, or delete {prefix}/")
     if deep:
         _read_back(bucket, archive, document)
+    if write and outcome == "completed":
+        bucket.put(f"{prefix}/{METADATA}", metadata.complete(document))
     return {"id": document["id"], "bytes": document["bytes"], "result": outcome}
 
 
@@ -99,11 +101,11 @@ def _without_metadata(bucket: Bucket, archive: Archive, *, deep: bool, write: bo
 def _read_back(bucket: Bucket, archive: Archive, document: dict[str, Any]) -> None:
     key = f"{archive.prefix}/{DATA}"
     contents = unpack.read(lambda: bucket.open(key), key)
-    described = document.get("data", {})
+    described = document["data"] if metadata.stored(document, "data") else {}
     for what, found, wanted in (
         ("crawl", contents.crawl_id, document["id"]),
-        ("bytes", contents.packed.bytes, document["bytes"]),
-        ("checksum", contents.packed.checksum, document["checksum"]),
+        ("bytes", contents.packed.checksum.bytes, document["bytes"]),
+        ("checksum", contents.packed.checksum.all, document["checksum"]),
         ("members", contents.packed.members, described.get("members", contents.packed.members)),
         ("CRC-32", contents.stored.crc32, described.get("crc32", contents.stored.crc32)),
     ):

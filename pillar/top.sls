@@ -1,0 +1,6 @@
+# The settings of each server. Secrets are in private/, which git ignores, and which need not exist.
+base:
+  registry:
+    - registry
+    - private.registry
+    - ignore_missing: True

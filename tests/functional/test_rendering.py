@@ -1,0 +1,185 @@
+"""Every SLS renders, in seconds and without a host, for the example pillar and for what it may be changed to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from tests.functional.conftest import ROOT, Minion
+
+SLS = sorted(
+    ".".join(path.relative_to(ROOT / "salt").with_suffix("").parts).removesuffix(".init")
+    for path in (ROOT / "salt").rglob("*.sls")
+    if path.name != "top.sls"
+)
+LAST_RUN = "/var/lib/kingfisher-archive/last-run.txt"
+DSN = "https://c0ffee5ecre7@sentry.example/1"
+
+
+@pytest.fixture
+def pillar() -> dict[str, Any]:
+    """Return the example pillar, for a test to change."""
+    return yaml.safe_load((ROOT / "pillar/registry.sls").read_text())
+
+
+@pytest.fixture
+def grains(minion: Minion) -> Iterator[dict[str, Any]]:
+    """Return the minion's grains, for a test to change."""
+    before = dict(minion.grains)
+    yield minion.grains
+    minion.grains.clear()
+    minion.grains.update(before)
+
+
+def show(minion: Minion, sls: str, pillar: dict[str, Any]) -> dict[str, Any]:
+    """Return the states of an SLS, by id, as lists of function and arguments."""
+    minion.set_pillar(pillar)
+    states = minion.call("state.show_sls", sls)
+    assert isinstance(states, dict), states
+    return {name: {k: v for k, v in state.items() if not k.startswith("__")} for name, state in states.items()}
+
+
+def function(state: dict[str, Any]) -> str:
+    (module, parts), *_ = state.items()
+    return f"{module}.{next(part for part in parts if isinstance(part, str))}"
+
+
+def argument(state: dict[str, Any], name: str) -> Any:
+    return next(part[name] for parts in state.values() for part in parts if isinstance(part, dict) and name in part)
+
+
+def test_there_are_states() -> None:
+    assert {"minion", "kingfisher.archive"} <= set(SLS)
+
+
+@pytest.mark.parametrize("sls", SLS)
+def test_the_example_pillar(minion: Minion, pillar: dict[str, Any], sls: str) -> None:
+    assert show(minion, sls, pillar)
+
+
+@pytest.mark.parametrize("sls", SLS)
+def test_an_empty_pillar(minion: Minion, sls: str) -> None:
+    assert show(minion, sls, {})
+
+
+def test_the_top_file_names_states_that_there_are(minion: Minion, pillar: dict[str, Any]) -> None:
+    minion.set_pillar(pillar)
+    assert set(minion.call("state.show_top")["base"]) <= set(SLS)
+    assert "kingfisher-archive-cron" in minion.call("state.show_highstate")
+
+
+@pytest.mark.parametrize("sls", SLS)
+def test_no_secret_enters_a_state(minion: Minion, pillar: dict[str, Any], sls: str) -> None:
+    archive = pillar["kingfisher_archive"]
+    archive["sentry_dsn"] = DSN
+    archive["s3"] |= {"access_key_id": "AKIA", "secret_access_key": "h1dden", "session_token": "h1dden"}
+    archive["database"]["password"] = "h1dden"
+    text = str(show(minion, sls, pillar))
+    assert "h1dden" not in text
+    assert DSN not in text
+
+
+# minion
+
+
+def test_a_onedir_is_found(minion: Minion, grains: dict[str, Any]) -> None:
+    grains |= {"package": "onedir", "pythonexecutable": "/opt/saltstack/salt/bin/python3.10"}
+    state = show(minion, "minion", {})["minion-python-requirements"]
+    assert argument(state, "name").startswith("/opt/saltstack/salt/salt-pip install ")
+    assert argument(state, "unless")[0].startswith("/opt/saltstack/salt/bin/python3.10 -c ")
+
+
+def test_a_venv_is_found(minion: Minion, grains: dict[str, Any]) -> None:
+    grains |= {"package": "pip", "pythonexecutable": "/srv/my salt/bin/python"}
+    state = show(minion, "minion", {})["minion-python-requirements"]
+    assert argument(state, "name").startswith("'/srv/my salt/bin/python' -m pip install ")
+
+
+def test_distribution_packages_are_found(minion: Minion, grains: dict[str, Any]) -> None:
+    grains |= {"package": None, "pythonexecutable": "/usr/bin/python3"}
+    states = show(minion, "minion", {})
+    assert list(states) == ["minion-python-packages"]
+    assert "python3-boto3" in argument(states["minion-python-packages"], "pkgs")
+
+
+def test_salt_ssh_brings_boto3(minion: Minion, grains: dict[str, Any]) -> None:
+    thin = "/var/tmp/.root_a1b2c3_salt/py3/salt"
+    grains |= {"package": None, "pythonexecutable": "/usr/bin/python3", "saltpath": thin}
+    packages = argument(show(minion, "minion", {})["minion-python-packages"], "pkgs")
+    assert packages == ["python3-lz4", "python3-psycopg2", "python3-xxhash"]
+
+
+def test_pillar_has_the_last_word(minion: Minion) -> None:
+    assert list(show(minion, "minion", {"minion": {"python": "packages"}})) == ["minion-python-packages"]
+    failed = show(minion, "minion", {"minion": {"python": "conda"}})["minion-python-is-unknown"]
+    assert argument(failed, "name") == "minion:python must be one of onedir, venv, packages, not conda"
+
+
+@pytest.mark.parametrize(("version", "is_there"), [([3006, 28], True), ([3008, 3], False)])
+def test_the_sentry_client_is_installed_where_salt_has_a_handler(
+    minion: Minion, grains: dict[str, Any], pillar: dict[str, Any], version: list[int], is_there: bool
+) -> None:
+    grains |= {"saltversioninfo": version}
+    assert "minion-python-sentry" not in show(minion, "minion", pillar)
+    pillar["kingfisher_archive"]["sentry_dsn"] = DSN
+    assert ("minion-python-sentry" in show(minion, "minion", pillar)) is is_there
+    archive = show(minion, "kingfisher.archive", pillar)
+    assert ("kingfisher-archive-has-no-sentry" in archive) is not is_there
+
+
+# kingfisher.archive
+
+
+@pytest.mark.parametrize(
+    ("schedule", "cron", "salt"),
+    [
+        ({}, "file.managed", None),
+        ({"by": "cron"}, "file.managed", None),
+        ({"by": "salt"}, "file.absent", "schedule.present"),
+        (None, "file.absent", None),
+    ],
+)
+def test_a_schedule_has_one_place(
+    minion: Minion, pillar: dict[str, Any], schedule: dict[str, Any] | None, cron: str, salt: str | None
+) -> None:
+    pillar["kingfisher_archive"]["schedule"] = schedule
+    states = show(minion, "kingfisher.archive", pillar)
+    assert function(states["kingfisher-archive-cron"]) == cron
+    found = states.get("kingfisher-archive-salt-schedule")
+    assert (function(found) if found else None) == salt
+
+
+def cron(minion: Minion, pillar: dict[str, Any]) -> list[str]:
+    minion.set_pillar(pillar)
+    path = "salt://kingfisher/archive/files/cron.jinja"
+    return minion.call("slsutil.renderer", path=path, default_renderer="jinja").splitlines()
+
+
+def test_the_cron_file(minion: Minion, pillar: dict[str, Any]) -> None:
+    lines = cron(minion, pillar)
+    assert lines[:-1] == [
+        f"# Managed by Salt: kingfisher/archive. What the last run said is in {LAST_RUN}.",
+        "# Nothing is printed, and so no mail is sent, unless a run fails.",
+    ]
+    assert lines[-1].startswith("0 3 * * * root /")
+    assert lines[-1].endswith(f" --retcode-passthrough kingfisher.archive >{LAST_RUN} 2>&1 || cat {LAST_RUN}")
+
+
+def test_a_percent_sign_does_not_end_the_command(minion: Minion, pillar: dict[str, Any]) -> None:
+    pillar["kingfisher_archive"]["cache_file"] = "/srv/100% mine/cache.sqlite"
+    assert ">'/srv/100\\% mine/last-run.txt' 2>&1" in cron(minion, pillar)[-1]
+
+
+def test_a_server_without_a_minion_cannot_have_a_schedule(
+    minion: Minion, grains: dict[str, Any], pillar: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    grains |= {"pythonexecutable": "/nowhere/python3", "saltpath": "/var/tmp/.root_a1b2c3_salt/py3/salt"}
+    monkeypatch.setenv("PATH", str(tmp_path))
+    states = show(minion, "kingfisher.archive", pillar)
+    assert function(states["kingfisher-archive-schedule-needs-a-minion"]) == "test.fail_without_changes"
+    assert function(states["kingfisher-archive-cron"]) == "file.absent"
+    assert "kingfisher-archive-minion-configuration" not in states
