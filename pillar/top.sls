@@ -4,3 +4,7 @@ base:
     - registry
     - private.registry
     - ignore_missing: True
+  kingfisher-main:
+    - collect
+    - private.kingfisher-main
+    - ignore_missing: True

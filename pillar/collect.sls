@@ -1,0 +1,130 @@
+# A server that collects: Scrapyd, and incremental crawls. An example to copy, with every setting. Those in comments
+# show their defaults, or an example. Secrets are not here. Put them into private/, under the same keys, where git
+# ignores them:
+#
+#   kingfisher_collect:
+#     env:
+#       RABBIT_URL: amqp://…
+#   python_apps:
+#     kingfisher_collect:
+#       database:
+#         password: …
+#       env:
+#         SENTRY_DSN: https://…
+#   scrapyd:
+#     username: collect
+#     password: …
+#   kingfisher_operators:
+#     james:
+#       registry:
+#         password: …
+
+# A Scrapyd host. Without this key, there is none.
+kingfisher_collect:
+  user: collect
+  # Others that read and delete what is collected are in this group.
+  group: deployer
+  # directory: /home/collect/scrapyd
+  # Which Python the virtual environment is made of.
+  # python: /usr/bin/python3
+  # A pinned requirements file: salt://…, or a URL with a hash. A change of it makes the virtual environment anew.
+  # requirements: salt://kingfisher/collect/files/requirements.txt
+  # requirements_hash: sha256=…
+
+  # scrapyd.conf. Any other option of Scrapyd's can be set here too.
+  scrapyd:
+    bind_address: 127.0.0.1
+    http_port: 6800
+    # How many crawls run at once. With 0, it is max_proc_per_cpu for each processor.
+    max_proc: 0
+    max_proc_per_cpu: 4
+    # Logs of each spider that are kept.
+    jobs_to_keep: 5
+    finished_to_keep: 100
+    poll_interval: 5.0
+
+  # Environment variables of the crawls.
+  env:
+    FILES_STORE: /home/collect/scrapyd/data
+    RABBIT_EXCHANGE_NAME: kingfisher_process_data_registry_production
+    RABBIT_ROUTING_KEY: kingfisher_process_data_registry_production_api
+    KINGFISHER_API2_URL: http://localhost:8000
+
+  # For how long crawls may come to their own end before a restart, in seconds. They go on after it.
+  # drain_timeout: 300
+  # _report.log beside each finished log, every hour.
+  reports: True
+  # Delete crawls and logs to which nothing was written for so many days, once the archive has decided on them. Needs
+  # pillar kingfisher_archive. If unset, nothing is deleted.
+  # retention_days: 90
+  # mailto: sysadmin@example.com
+
+# How the functions of the module scrapyd reach it.
+scrapyd:
+  url: http://localhost:6800
+  project: kingfisher
+  logs_directory: /home/collect/scrapyd/logs
+  databases_directory: /home/collect/scrapyd/dbs
+  data_directory: /home/collect/scrapyd/data
+
+# Sets http_proxy, https_proxy and no_proxy for Scrapyd.
+# tinyproxy:
+#   url: http://proxy.example.com:8888
+#   no_proxy: localhost,127.0.0.1
+
+python_apps:
+  kingfisher_collect:
+    user: incremental
+    # directory: /home/incremental
+    # virtualenv: /home/incremental/kingfisher-collect/.ve
+    # program_directory: /opt/kingfisher-incremental
+    git:
+      url: https://github.com/open-contracting/kingfisher-collect.git
+      branch: main
+      target: kingfisher-collect
+    database:
+      host: localhost
+      port: 5432
+      name: kingfisher_collect
+      user: kingfisher_collect
+      # passfile: /home/incremental/.pgpass
+      connect_timeout: 10
+    # Only for crawls with cardinal: True.
+    cardinal:
+      binary: /home/incremental/.cargo/bin/ocdscardinal
+      # SPIDER.ini of each of these crawls.
+      settings_directory: /home/incremental/cardinal
+    cron:
+      file: /etc/cron.d/kingfisher-incremental
+      hour: 0
+      minute: 15
+      # If unset, the mail about runs that fail goes to the user.
+      # mailto: sysadmin@example.com
+    # Environment variables of the crawls.
+    env:
+      http_proxy: http://proxy.example.com:8888
+      https_proxy: http://proxy.example.com:8888
+      no_proxy: localhost,sentry.io,standard.open-contracting.org
+    crawls:
+      - identifier: DOMINICAN_REPUBLIC
+        spider: dominican_republic_api
+        crawl_time: '2023-07-13'
+        spider_arguments: -a compile_releases=true
+        cardinal: True
+        users:
+          - dgcp
+      - identifier: ECUADOR
+        spider: ecuador_sercop_bulk
+        crawl_time: '2015-01-01'
+        settings:
+          HTTPPROXY_ENABLED: 'True'
+        # Monthly, not daily.
+        day: 1
+
+# Users of this machine who deploy spiders: by user, then by the name of the server in ~/.config/scrapy.cfg.
+# kingfisher_operators:
+#   james:
+#     registry:
+#       url: https://collect.data.open-contracting.org/
+#       project: kingfisher
+#       username: collect
