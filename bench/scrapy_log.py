@@ -1,27 +1,23 @@
 """
 Measure reading a crawl's log of 144 MB and 400,000 items, half in the old format (a key a line), half in the new.
 
-    python bench/scrapy_log.py [--items 400000] [--megabytes 144]
-
 "Today" is a stand-in for scrapy-log-analyzer as kingfisher-archive uses it: the whole text through the logparser
 package (if it is installed: ``pip install logparser``; otherwise only the text is read, which flatters it), then
 ``ast.literal_eval`` of each dict, line by line. Each is measured in a process of its own: wall time, and the peak of
-the resident memory, both of which include the start of Python.
+the resident memory, both of which include the import of the library.
 """
 
 from __future__ import annotations
 
-import argparse
 import ast
 import contextlib
-import resource
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parent.parent
+from bench.measuring import Row, call, main
+
+ITEMS, SIZE = 400_000, 144_000_000
 BEGIN = (
     "2020-09-02 05:24:58 [scrapy.utils.log] INFO: Scrapy 1.8.0 started (bot: bench)\n"
     "2020-09-02 05:24:58 [bench] INFO: Spider arguments: {'sample': None, 'from_date': None, 'crawl_time': None}\n"
@@ -60,7 +56,6 @@ def _item(n: int, items: int, padding: int) -> str:
 
 def ours(path: str) -> int:
     """Return the number of files, by read_log."""
-    sys.path.insert(0, str(ROOT / "_utils"))
     from kingfisher_salt.scrapy_log import read_log
 
     return read_log(path).files
@@ -88,46 +83,26 @@ def today(path: str) -> int:
     return files
 
 
-def measure(name: str, path: Path) -> tuple[int, float, float]:
-    """Return the number of files, seconds and peak MB of a process that calls the function of that name."""
-    process = subprocess.run(
-        [sys.executable, __file__, "--run", name, str(path)], check=True, stdout=subprocess.PIPE, text=True
-    )
-    files, seconds, megabytes = process.stdout.split()
-    return int(files), float(seconds), float(megabytes)
-
-
-def main() -> None:
-    """Print a row of a Markdown table: what, today, ours, ratio."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--items", type=int, default=400_000)
-    parser.add_argument("--megabytes", type=int, default=144)
-    parser.add_argument("--run", nargs=2, metavar=("FUNCTION", "PATH"), help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
-
-    if arguments.run:
-        name, path = arguments.run
-        began = time.perf_counter()
-        files = {"ours": ours, "today": today}[name](path)
-        seconds = time.perf_counter() - began
-        print(files, seconds, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
-        return
-
+def measure(scale: float, _rounds: int) -> list[Row]:
+    items = round(ITEMS * scale)
     with tempfile.TemporaryDirectory() as directory:
         log = Path(directory) / "bench.log"
-        write(log, arguments.items, arguments.megabytes * 10**6)
-        size = log.stat().st_size / 10**6
+        write(log, items, round(SIZE * scale))
+        size = log.stat().st_size
         # Ours first, so that a cold cache is at our expense.
-        our_files, our_seconds, our_memory = measure("ours", log)
-        files, seconds, memory = measure("today", log)
-        if not our_files == files == arguments.items:
-            raise SystemExit(f"wrong counts: ours {our_files}, today {files}")
-    print(
-        f"| log of {size:.0f} MB, {files:,} items | {seconds:.1f} s, {memory:.0f} MB "
-        f"| {our_seconds:.2f} s, {our_memory:.0f} MB "
-        f"| {seconds / our_seconds:.0f} times as fast, {memory / our_memory:.0f} times less memory |"
-    )
+        us = call(ours, path=str(log))
+        them = call(today, path=str(log))
+    if not us.returned == them.returned == items:
+        raise SystemExit(f"wrong counts: ours {us.returned}, today {them.returned}")
+    return [
+        Row(
+            f"log of {size / 1e6:.0f} MB, {items:,} items",
+            f"{them.seconds:.1f} s, {them.peak:.0f} MB",
+            "< 1.5 s, < 80 MB",
+            f"{us.seconds:.2f} s ({us.cpu_seconds:.2f} s of processor time), {us.peak:.0f} MB",
+        )
+    ]
 
 
 if __name__ == "__main__":
-    main()
+    main(__doc__, measure)
