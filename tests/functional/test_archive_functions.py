@@ -49,7 +49,6 @@ def test_archive_moves_crawls_and_logs_to_the_bucket(archive: Archive) -> None:
         "files": 4,
         "errors": 1,
         "destination": f"s3://{archive.bucket}/freedonia/2024/05/",
-        "compared_with": None,
         "result": "archived",
     }
     assert archive.keys() == archived_keys("freedonia/2024/05")

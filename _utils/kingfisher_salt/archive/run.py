@@ -332,7 +332,10 @@ class _Run:
                 "seconds": round(seconds, 2),
                 "bytes_per_second": round(size / seconds) if seconds and not self._options.dry_run else 0,
             },
-            "crawls": dict(sorted(self._crawls.items())),
+            "crawls": {
+                crawl_id: {key: value for key, value in entry.items() if value is not None}
+                for crawl_id, entry in sorted(self._crawls.items())
+            },
             "failed": dict(sorted(self._failed.items())),
             "ignored": dict(sorted(disk.ignored.items())),
             "notes": self._notes,
