@@ -1,0 +1,1 @@
+"""Schedule, watch, drain and deploy with Scrapyd 1.6."""

@@ -1,0 +1,1 @@
+"""A Scrapy project whose spiders need no network: their pages are data: URLs."""

@@ -1,0 +1,1 @@
+"""Spiders that do what crawls do to those who look after them."""
