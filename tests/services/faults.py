@@ -73,9 +73,8 @@ class Faults:
         return f"http://127.0.0.1:{self.port}"
 
     def refuse(self) -> None:
-        """Accept no connection any more."""
+        """Accept no connection any more, and cut those that there are."""
         self.ended.set()
-        self._server.shutdown()
         self._server.server_close()
 
     def forward(self, handler: BaseHTTPRequestHandler, body: bytes) -> tuple[http.client.HTTPResponse, bytes]:
@@ -96,8 +95,9 @@ class Faults:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with suppress(OSError):
-            self.refuse()
+        self.ended.set()
+        self._server.shutdown()
+        self._server.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -110,6 +110,9 @@ class _Handler(BaseHTTPRequestHandler):
         fault = self.proxy.rule(request)
         if fault:
             self.proxy.hits.append(request)
+        if self.proxy.ended.is_set():
+            self.close_connection = True
+            return
         length = int(self.headers.get("Content-Length", 0))
         if fault and fault.stalls:
             self.proxy.ended.wait()
@@ -134,8 +137,6 @@ class _Handler(BaseHTTPRequestHandler):
                 headers = {key: old for key, old in headers.items() if key.lower() != name.lower()}
                 if value:
                     headers[name] = value
-            if self.command == "HEAD":
-                content = b""
             self._answer(answer.status, headers, content)
 
     def _answer(self, status: int, headers: dict[str, str], body: bytes) -> None:
@@ -143,11 +144,11 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_response_only(status)
             for name, value in headers.items():
                 self.send_header(name, value)
-            if self.command != "HEAD" or "content-length" not in {name.lower() for name in headers}:
-                headers = {name: value for name, value in headers.items() if name.lower() != "content-length"}
+            if "content-length" not in {name.lower() for name in headers}:
                 self.send_header("Content-Length", str(len(body)))
             self.end_headers()
-            self.wfile.write(body)
+            if self.command != "HEAD":
+                self.wfile.write(body)
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = _any  # noqa: N815
 

@@ -14,13 +14,11 @@ from typing import Any
 
 import psycopg2
 import pytest
-import salt.version
 from kingfisher_salt.incremental import by_hand, checkout, status
 
 from tests.incremental_host import CRON_ENVIRONMENT, Host, wait_until
 from tests.services.postgresql import PostgreSQL
 
-pytestmark = pytest.mark.skipif(salt.version.__saltstack_version__.major < 3008, reason="no Salt takes part in a run")
 
 FREEDONIA = {"identifier": "FREEDONIA", "spider": "freedonia_api", "crawl_time": "2025-05-06"}
 BORDURIA = {"identifier": "BORDURIA", "spider": "borduria_api", "crawl_time": "2025-05-06"}
