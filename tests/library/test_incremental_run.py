@@ -19,7 +19,6 @@ from kingfisher_salt.incremental import by_hand, checkout, status
 from tests.incremental_host import CRON_ENVIRONMENT, Host, wait_until
 from tests.services.postgresql import PostgreSQL
 
-
 FREEDONIA = {"identifier": "FREEDONIA", "spider": "freedonia_api", "crawl_time": "2025-05-06"}
 BORDURIA = {"identifier": "BORDURIA", "spider": "borduria_api", "crawl_time": "2025-05-06"}
 
