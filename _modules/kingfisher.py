@@ -24,6 +24,7 @@ try:
     from kingfisher_salt.archive import verify as archive_verify
     from kingfisher_salt.archive.bucket import Bucket, connect
     from kingfisher_salt.errors import KingfisherError
+    from kingfisher_salt.fit import fit
 
     MISSING = None
 except ImportError as e:
@@ -235,6 +236,8 @@ def _call(settings, function):
     arguments = salt.utils.args.clean_kwargs(**settings)
     try:
         result = function(archive_config.load_and_check(__salt__["config.get"](archive_config.ROOT, {}), arguments))
+        if "__pub_jid" in settings:
+            result = fit(result)
     except KingfisherError as e:
         raise CommandExecutionError(str(e)) from e
     except OSError as e:

@@ -70,6 +70,18 @@ def test_archive_says_what_it_would_do(archive: Archive, unchanged: Callable[[],
     assert result["summary"]["archived"] == 0
 
 
+def test_archive_returns_no_more_than_a_master_passes_on(archive: Archive) -> None:
+    count = 11_000
+    for number in range(count):
+        day, minute = divmod(number, 1440)
+        (archive.data / f"freedonia/202401{day + 1:02}_{minute // 60:02}{minute % 60:02}00").mkdir(parents=True)
+    result = archive.call("archive", dry_run=True, min_age_days=0, __pub_jid="20240101000000000000")
+    assert result["crawls"] == {}
+    assert result["notes"][-1].startswith(f"{count} crawls are left out")
+    assert result["summary"]["reject"] == count
+    assert len(archive.call("archive", dry_run=True, min_age_days=0)["crawls"]) == count
+
+
 def test_archive_takes_one_source_or_a_list(archive: Archive) -> None:
     for source in ("borduria", "freedonia", "ruritania"):
         archive.make(source, "20240501_040506")
