@@ -203,15 +203,16 @@ def restore(source, month, target, dry_run=False, **settings):
     )
 
 
-def prune(days=90, source=None, dry_run=False, **settings):
+def prune(days=None, source=None, dry_run=False, **settings):
     """
     Delete old crawls and their logs, if a recorded decision says that they are not to be archived.
 
-    Returns ``summary``; ``deleted``, by id, with reason and bytes; ``kept``, by id, with what stands in the way; and
+    Returns ``summary``; ``deleted`` (in a dry run, ``would_delete``), by id, with reason and bytes; ``kept``, by id,
+    with what stands in the way; and
     ``failed``. The return code is 1 if anything failed.
 
     days
-        For how many days nothing was written to a crawl that is deleted.
+        For how many days nothing was written to a crawl that is deleted. It has to be given.
     source
         The source to prune, or a list of them, if not all.
     dry_run
@@ -223,6 +224,10 @@ def prune(days=90, source=None, dry_run=False, **settings):
 
         salt 'registry' kingfisher.prune days=90 dry_run=True
     """
+    if days is None:
+        raise SaltInvocationError(
+            "argument days is not set: give it, like days=90, and try it first with dry_run=True"
+        )
     if isinstance(days, bool) or not isinstance(days, (int, float)) or days < 0:
         raise SaltInvocationError(f"argument days must be a number of days, 0 or more, not {days!r}")
     sources = _sources(source)

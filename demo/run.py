@@ -54,7 +54,7 @@ def load(postgresql: PostgreSQL) -> None:
             postgresql.add_collection(source, started)
 
 
-def pillar(data: Path, logs: Path, seaweedfs: SeaweedFS, postgresql: PostgreSQL) -> dict[str, Any]:
+def pillar(data: Path, logs: Path, seaweedfs: SeaweedFS, postgresql: PostgreSQL, scrapyd: Scrapyd) -> dict[str, Any]:
     """Return the minion's pillar. Secrets are in files that only their owner can read."""
     return {
         "kingfisher_archive": {
@@ -77,7 +77,13 @@ def pillar(data: Path, logs: Path, seaweedfs: SeaweedFS, postgresql: PostgreSQL)
                 "user": postgresql.user,
                 "passfile": str(postgresql.passfile(DIRECTORY / "pgpass")),
             },
-        }
+        },
+        "scrapyd": {
+            "url": scrapyd.url,
+            "project": logs.name,
+            "logs_directory": str(logs.parent),
+            "data_directory": str(data),
+        },
     }
 
 
@@ -107,6 +113,8 @@ Running, until Ctrl-C here or `make demo-down` elsewhere:
 Where to look next:
   .demo/bin/salt 'registry' kingfisher.archives
   .demo/bin/salt 'registry' kingfisher.verify deep=True
+  .demo/bin/salt 'registry' scrapyd.health
+  .demo/bin/salt-run kingfisher.archive registry dry_run=True
   .demo/bin/salt 'registry' sys.doc kingfisher""")
 
 
@@ -117,13 +125,14 @@ def run(*, keep: bool) -> int:
             seaweedfs = stack.enter_context(SeaweedFS(DIRECTORY / "seaweedfs"))
             scrapyd = stack.enter_context(Scrapyd(DIRECTORY / "scrapyd"))
             publisher = stack.enter_context(Publisher())
-        with step(f"Making {len(CRAWLS)} crawls"):
+        with step(f"Making {len(CRAWLS)} crawls, one of them a sample"):
             data, logs = make_crawls(DIRECTORY, scrapyd, publisher)
             load(postgresql)
             seaweedfs.client().create_bucket(Bucket=BUCKET)
         with step("Starting a Salt master, and a minion named registry"):
-            registry = stack.enter_context(Registry(DIRECTORY, pillar(data, logs, seaweedfs, postgresql)))
+            registry = stack.enter_context(Registry(DIRECTORY, pillar(data, logs, seaweedfs, postgresql, scrapyd)))
             registry.run("salt", "registry", "saltutil.sync_all", capture_output=True).check_returncode()
+            registry.run("salt-run", "saltutil.sync_all", capture_output=True).check_returncode()
         for command in COMMANDS:
             if not show(registry, *command):
                 return 1

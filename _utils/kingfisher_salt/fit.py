@@ -10,7 +10,7 @@ from .errors import KingfisherError
 #: Bytes of a return. Of one that is larger than max_event_size, 1 MiB by default, a master shows VALUE_TRIMMED alone.
 LIMIT = 900_000
 #: What may be left out of a return that has a summary, in this order.
-_SECTIONS = ("ignored", "kept", "archives", "crawls", "deleted")
+_SECTIONS = ("ignored", "kept", "archives", "crawls", "would_delete", "deleted")
 _HOW = "ask for them with source=NAME, or with salt-call on the minion"
 
 

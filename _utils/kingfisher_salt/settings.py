@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,16 +27,21 @@ class Key:
 
 
 def read(
-    schema: Mapping[str, Key], pillar: Mapping[str, Any], arguments: Mapping[str, Any], root: str
+    schema: Mapping[str, Key],
+    pillar: Mapping[str, Any],
+    arguments: Mapping[str, Any],
+    root: str,
+    options: Collection[str] = (),
 ) -> tuple[dict[str, Any], list[str]]:
     """
     Lay arguments over pillar, and pillar over the defaults.
 
+    :param options: what else a function takes as arguments, for messages
     :param root: the pillar key, for messages, like ``kingfisher_archive``
     :returns: a value for every key of the schema, and the problems found, one sentence each
     """
     problems: list[str] = []
-    values = _level(schema, pillar, arguments, root, problems)
+    values = _level(schema, pillar, arguments, root, problems, options)
     return values, problems
 
 
@@ -52,24 +57,37 @@ def fail(problems: list[str]) -> None:
         raise SettingsError("\n".join([f"{len(problems)} problems in the settings:", *(f"- {p}" for p in problems)]))
 
 
-def _level(schema: Mapping[str, Key], pillar: Any, arguments: Any, path: str, problems: list[str]) -> dict[str, Any]:
-    for given, place in ((pillar, path), (arguments, "argument")):
+def _level(
+    schema: Mapping[str, Key],
+    pillar: Any,
+    arguments: Any,
+    path: str,
+    problems: list[str],
+    options: Collection[str] = (),
+) -> dict[str, Any]:
+    for given, place in ((pillar, path), (arguments, f"argument {path.partition(':')[2]}")):
         if not isinstance(given, Mapping):
             problems.append(f"{place} must be a mapping, not {_show(given)}")
             continue
         problems.extend(
-            _unknown(str(key), schema, _place(path, str(key), given is arguments))
+            _unknown(
+                str(key),
+                [*schema, *(options if given is arguments else ())],
+                _place(path, str(key), given is arguments),
+            )
             for key in given
             if key not in schema
         )
-    values = {}
+    values: dict[str, Any] = {}
     for name, key in schema.items():
         from_arguments = isinstance(arguments, Mapping) and arguments.get(name) is not None
         below = pillar.get(name) if isinstance(pillar, Mapping) else None
         above = arguments[name] if from_arguments else None
         place = _place(path, name, from_arguments)
         if key.keys:
-            if below is None and above is None:
+            if above is False and key.default is None:
+                values[name] = None
+            elif below is None and above is None:
                 values[name] = key.default if key.default is None else _level(key.keys, {}, {}, place, problems)
             else:
                 below, above = ({} if level is None else level for level in (below, above))
@@ -91,7 +109,8 @@ def _value(key: Key, value: Any, place: str, problems: list[str]) -> Any:
             return None
         return key.default
     if not isinstance(value, key.types) or (isinstance(value, bool) and bool not in key.types):
-        wanted = " or ".join(_TYPE_NAMES.get(kind, kind.__name__) for kind in key.types)
+        kinds = [kind for kind in key.types if kind is not int or float not in key.types]
+        wanted = " or ".join(_TYPE_NAMES.get(kind, kind.__name__) for kind in kinds)
         problems.append(f"{place} must be {wanted}, not {'a secret of another type' if key.secret else _show(value)}")
     elif key.check and (wrong := key.check(value)):
         problems.append(f"{place} {wrong}{'' if key.secret else f', not {_show(value)}'}")
@@ -119,5 +138,5 @@ def nearest(name: str, known: Any) -> str:
     return f" (known: {', '.join(sorted(known))})"
 
 
-def _unknown(name: str, schema: Mapping[str, Key], place: str) -> str:
-    return f"{place} is not a setting{nearest(name, schema)}"
+def _unknown(name: str, known: Collection[str], place: str) -> str:
+    return f"{place} is not a setting{nearest(name, known)}"

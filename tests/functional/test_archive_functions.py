@@ -20,7 +20,7 @@ FUNCTIONS: list[tuple[str, tuple[str, ...]]] = [
     ("coverage", ()),
     ("verify", ()),
     ("restore", ("freedonia", "2024-05", "/nowhere")),
-    ("prune", ()),
+    ("prune", (90,)),
 ]
 ARCHIVE = ["data.tar.lz4", "metadata.json", "scrapy.log"]
 
@@ -68,6 +68,39 @@ def test_archive_says_what_it_would_do(archive: Archive, unchanged: Callable[[],
     }
     assert result["summary"]["dry_run"] is True
     assert result["summary"]["archived"] == 0
+
+
+def test_an_unknown_source_is_a_failure_that_names_the_nearest(archive: Archive) -> None:
+    archive.make("freedonia", "20240501_040506")
+    result = archive.call("archive", source="fredonia", dry_run=True)
+    assert result["failed"] == {
+        "fredonia": "source fredonia has neither crawls nor archives: did you mean freedonia?",
+    }
+    assert archive.minion.retcode == 1
+    archive.call("archive")
+    assert archive.call("archive", source="freedonia")["failed"] == {}
+    assert archive.call("verify", source="fredonia")["failed"] == {
+        "fredonia": "source fredonia has no archives: did you mean freedonia?",
+    }
+    assert archive.minion.retcode == 1
+
+
+def test_a_mistyped_argument_is_told_the_nearest(archive: Archive) -> None:
+    with pytest.raises(CommandExecutionError, match=r"argument dryrun is not a setting: did you mean dry_run\?"):
+        archive.call("archive", dryrun=True)
+
+
+def test_an_argument_turns_the_database_off(archive: Archive) -> None:
+    archive.make("freedonia", "20240501_040506")
+    archive.configure(database={"port": 1, "connect_timeout": 1})
+    with pytest.raises(CommandExecutionError, match="cannot be asked"):
+        archive.call("archive", dry_run=True)
+    assert archive.call("archive", dry_run=True, database=False)["summary"]["archive"] == 1
+
+
+def test_prune_has_to_be_told_how_old(archive: Archive) -> None:
+    with pytest.raises(SaltInvocationError, match="argument days is not set: give it, like days=90"):
+        archive.call("prune")
 
 
 def test_archive_returns_no_more_than_a_master_passes_on(archive: Archive) -> None:
@@ -170,7 +203,7 @@ def test_all_problems_are_in_one_message_with_their_places(archive: Archive, tmp
     for sentence in (
         "- kingfisher_archive:data_dirctory is not a setting: did you mean data_directory?",
         "- argument storage_clas is not a setting: did you mean storage_class?",
-        "- kingfisher_archive:min_age_days must be a whole number or a number, not '7'",
+        "- kingfisher_archive:min_age_days must be a number, not '7'",
         f"- kingfisher_archive:data_directory must be a directory, and {absent} is not one",
         "- kingfisher_archive:s3:endpoint is not a setting: did you mean endpoint_url?",
         "- kingfisher_archive:database:prot is not a setting: did you mean port?",
@@ -382,15 +415,15 @@ def test_prune_deletes_what_a_decision_allows(archive: Archive) -> None:
     recent = archive.make("freedonia", "20240601_040506", finish_reason="shutdown", age_days=30)
     archive.call("archive", source="freedonia")
     before = archive.everything()
-    would = archive.call("prune", dry_run=True)
+    would = archive.call("prune", days=90, dry_run=True)
     assert archive.everything() == before
-    assert would["deleted"] == {"freedonia/20240501_040506": {"reason": "not_finished", "bytes": 100}}
+    assert would["would_delete"] == {"freedonia/20240501_040506": {"reason": "not_finished", "bytes": 100}}
     assert would["kept"] == {
         "freedonia/20240601_040506": "it was written to in the last 90 days",
         "ruritania/20240501_040506": "no decision on it is recorded: run kingfisher.archive",
     }
     done = archive.call("prune", days=90)
-    assert done["deleted"] == would["deleted"]
+    assert done["deleted"] == would["would_delete"]
     assert not rejected.directory.exists() and not rejected.log.exists()
     assert undecided.directory.exists() and undecided.log.exists()
     assert recent.directory.exists() and recent.log.exists()

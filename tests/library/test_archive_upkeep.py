@@ -327,7 +327,7 @@ def kept(installation: Installation) -> MadeCrawl:
 
 def test_a_kept_crawl_is_pruned_with_its_log(kept: MadeCrawl, installation: Installation) -> None:
     before = stat_tree(installation.root)
-    assert list(pruned(installation, dry_run=True)["deleted"]) == [kept.id]
+    assert list(pruned(installation, dry_run=True)["would_delete"]) == [kept.id]
     assert stat_tree(installation.root) == before
     assert list(pruned(installation)["deleted"]) == [kept.id]
     assert installation.disk() == ["data/a", "logs/a"]

@@ -91,6 +91,9 @@ SCHEMA = {
     "sentry_dsn": Key(secret=True),
 }
 
+#: What functions take besides settings.
+OPTIONS = ("dry_run", "source", "limit", "refresh", "deep", "days", "format", "path")
+
 
 @dataclass(frozen=True)
 class Config:
@@ -114,7 +117,7 @@ def load(pillar: Mapping[str, Any], arguments: Mapping[str, Any]) -> tuple[Confi
 
     :returns: the settings, if they can be used, and the problems
     """
-    values, problems = settings.read(SCHEMA, pillar, arguments, ROOT)
+    values, problems = settings.read(SCHEMA, pillar, arguments, ROOT, OPTIONS)
     problems += _directories(values)
     if problems:
         return None, problems

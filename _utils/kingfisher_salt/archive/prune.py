@@ -39,7 +39,7 @@ def prune(
     Delete crawls to which nothing was written in so many days, with their logs.
 
     :returns: ``summary``; ``deleted``, by id, with reason and bytes; ``kept``, by id, with what stands in the way;
-        ``failed``, by id
+        ``failed``, by id. In a dry run, ``deleted`` is called ``would_delete``
     :raises KingfisherError: if another run is at work, or the disk or the bucket cannot be used
     """
     bucket = Bucket(client or connect(config.s3), config.bucket, config.storage_class)
@@ -53,7 +53,8 @@ def prune(
         remote = Remote(bucket, cache, set(disk.crawls), read_only=True)
         logs = LogIndex(config.logs_directory)
         before = time.time() - days * DAY
-        result: dict[str, Any] = {"deleted": {}, "kept": {}, "failed": dict(disk.failed)}
+        done = "would_delete" if dry_run else "deleted"
+        result: dict[str, Any] = {done: {}, "kept": {}, "failed": dict(disk.failed)}
         for crawl in disk.aside:
             result["kept"][crawl.id] = f"it is set aside at {crawl.aside}: run kingfisher.archive"
         for crawl in disk.hidden:
@@ -71,14 +72,14 @@ def prune(
                     if not dry_run:
                         _delete(crawl, survey, recorded, logs)
                         cache.forget(crawl.id)
-                    result["deleted"][crawl.id] = {"reason": recorded.reason, "bytes": survey.bytes}
+                    result[done][crawl.id] = {"reason": recorded.reason, "bytes": survey.bytes}
             except (KingfisherError, OSError) as e:
                 result["failed"][crawl.id] = str(e)
     summary = {
         "dry_run": dry_run,
         "days": days,
         **{key: len(value) for key, value in result.items()},
-        "bytes": sum(entry["bytes"] for entry in result["deleted"].values()),
+        "bytes": sum(entry["bytes"] for entry in result[done].values()),
     }
     return {"summary": summary, **result, "ignored": disk.ignored}
 

@@ -29,6 +29,11 @@ class Remote:
         self._whole: dict[str, bool] = {}
         self._stale: set[str] = set()
 
+    @property
+    def sources(self) -> set[str]:
+        """The sources that have archives."""
+        return set(self._archives)
+
     def archive(self, source_id: str, period: Period) -> Archive:
         """
         Return what the bucket lists of a source and month.

@@ -13,6 +13,7 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KingfisherError, LockedError, StoreError, UnreachableError
+from ..settings import nearest
 from . import crawl as crawls
 from . import local, metadata
 from .bucket import DATA, LOG, Bucket, connect
@@ -127,9 +128,13 @@ class _Run:
             self._put_back(disk.aside)
             disk = crawls.find(self._config.data_directory, self._options.sources)
         self._failed |= disk.failed
-        for source in (self._options.sources or set()) - disk.crawls.keys() - {c.source_id for c in disk.hidden}:
-            self._notes.append(f"source {source} has no crawls in {self._config.data_directory}")
         remote = Remote(self._bucket, self._cache, self._options.sources, read_only=self._lock is None)
+        for source in (self._options.sources or set()) - disk.crawls.keys() - {c.source_id for c in disk.hidden}:
+            if source in remote.sources or source in disk.failed:
+                self._notes.append(f"source {source} has no crawls in {self._config.data_directory}")
+            else:
+                known = crawls.find(self._config.data_directory).crawls
+                self._failed[source] = f"source {source} has neither crawls nor archives{nearest(source, known)}"
         self._planner = Planner(self._config, self._cache, remote, disk, refresh=self._options.refresh)
         if self._lock:
             self._recover(remote)

@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from ..errors import KingfisherError
+from ..settings import nearest
 from . import metadata, unpack
 from .bucket import DATA, LOG, METADATA, REPLACING, Archive, Bucket, connect
 from .commit import LABEL
@@ -34,8 +35,11 @@ def verify(
     :returns: ``summary``; ``archives``, by prefix, with ``id``, ``bytes`` and ``result``; ``failed``, by prefix
     """
     bucket = Bucket(client or connect(config.s3, _WORKERS + 2), config.bucket, config.storage_class)
-    found = [archive for months in bucket.archives(sources).values() for archive in months.values()]
+    listed = bucket.archives(sources)
+    found = [archive for months in listed.values() for archive in months.values()]
     result: dict[str, Any] = {"archives": {}, "failed": {}}
+    for source in (sources or set()) - listed.keys():
+        result["failed"][source] = f"source {source} has no archives{nearest(source, bucket.archives())}"
 
     def one(archive: Archive) -> None:
         try:
