@@ -158,11 +158,11 @@ def test_job_is_followed_to_its_end(site: Site) -> None:
 
 
 def test_arguments_reach_the_minion(site: Site) -> None:
-    crawls = [site.crawl("spain"), site.crawl("france")]
+    crawls = [site.crawl("spain"), site.crawl("france"), site.crawl("italy")]
     ended = site.archive("registry,nobody", "tgt_type=list", "dry_run=True", "source=[spain, italy]").end()
     assert ended.code == 0
-    assert ended.result["minions"]["registry"]["summary"]["crawls"] == 1
-    assert "registry: would archive 1 of 1 crawl, 600 B" in ended.stderr
+    assert ended.result["minions"]["registry"]["summary"]["crawls"] == 2
+    assert "registry: would archive 2 of 2 crawls, 1.20 kB" in ended.stderr
     assert all(crawl.exists() for crawl in crawls)
 
 
