@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from .errors import SettingsError
@@ -43,6 +44,16 @@ def read(
     problems: list[str] = []
     values = _level(schema, pillar, arguments, root, problems, options)
     return values, problems
+
+
+def absolute(value: str) -> str | None:
+    """Check that a setting is an absolute path."""
+    return None if Path(value).is_absolute() else "must be an absolute path"
+
+
+def positive(value: float) -> str | None:
+    """Check that a setting is a number above 0."""
+    return None if value > 0 else "must be greater than 0"
 
 
 def fail(problems: list[str]) -> None:

@@ -11,14 +11,10 @@ from typing import Any
 
 from .. import settings
 from ..errors import KingfisherError
-from ..settings import REQUIRED, Key
+from ..settings import REQUIRED, Key, absolute, positive
 from .bucket import Bucket, connect
 
 ROOT = "kingfisher_archive"
-
-
-def _absolute(value: str) -> str | None:
-    return None if Path(value).is_absolute() else "must be an absolute path"
 
 
 def _cron_file(value: str) -> str | None:
@@ -29,10 +25,6 @@ def _cron_file(value: str) -> str | None:
 
 def _one_line(value: str) -> str | None:
     return None if value.isprintable() else "must be one line"
-
-
-def _positive(value: float) -> str | None:
-    return None if value > 0 else "must be greater than 0"
 
 
 def _not_negative(value: float) -> str | None:
@@ -47,22 +39,22 @@ S3 = {
     "endpoint_url": Key(),
     "region": Key(),
     "profile": Key(),
-    "credentials_file": Key(check=_absolute),
+    "credentials_file": Key(check=absolute),
     "access_key_id": Key(),
     "secret_access_key": Key(secret=True),
     "session_token": Key(secret=True),
-    "connect_timeout": Key((int, float), 10, _positive),
-    "read_timeout": Key((int, float), 60, _positive),
-    "attempts": Key((int,), 5, _positive),
+    "connect_timeout": Key((int, float), 10, positive),
+    "read_timeout": Key((int, float), 60, positive),
+    "attempts": Key((int,), 5, positive),
 }
 DATABASE = {
     "host": Key(default="localhost"),
-    "port": Key((int,), 5432, _positive),
+    "port": Key((int,), 5432, positive),
     "name": Key(default="kingfisher_process"),
     "user": Key(default="kingfisher_process"),
     "password": Key(secret=True),
-    "passfile": Key(check=_absolute),
-    "connect_timeout": Key((int,), 10, _positive),
+    "passfile": Key(check=absolute),
+    "connect_timeout": Key((int,), 10, positive),
 }
 SCHEDULE = {
     "by": Key(default="cron", check=_one_of("cron", "salt")),
@@ -76,13 +68,13 @@ SCHEDULE = {
 }
 SCHEMA = {
     "bucket": Key(default=REQUIRED),
-    "data_directory": Key(default=REQUIRED, check=_absolute),
-    "logs_directory": Key(default=REQUIRED, check=_absolute),
-    "cache_file": Key(default="/var/lib/kingfisher-archive/cache.sqlite", check=_absolute),
-    "lock_file": Key(default="/run/lock/kingfisher-archive.lock", check=_absolute),
+    "data_directory": Key(default=REQUIRED, check=absolute),
+    "logs_directory": Key(default=REQUIRED, check=absolute),
+    "cache_file": Key(default="/var/lib/kingfisher-archive/cache.sqlite", check=absolute),
+    "lock_file": Key(default="/run/lock/kingfisher-archive.lock", check=absolute),
     "min_age_days": Key((int, float), 7, _not_negative),
     "storage_class": Key(default="STANDARD_IA"),
-    "workers": Key((int,), 2, _positive),
+    "workers": Key((int,), 2, positive),
     "s3": Key((dict,), {}, keys=S3),
     "database": Key((dict,), None, keys=DATABASE),
     "schedule": Key((dict,), None, keys=SCHEDULE),
@@ -117,10 +109,16 @@ def load(pillar: Mapping[str, Any], arguments: Mapping[str, Any]) -> tuple[Confi
 
     :returns: the settings, if they can be used, and the problems
     """
+    values, problems = _read(pillar, arguments)
+    return (None if problems else _config(values)), problems
+
+
+def _read(pillar: Mapping[str, Any], arguments: Mapping[str, Any]) -> tuple[dict[str, Any], list[str]]:
     values, problems = settings.read(SCHEMA, pillar, arguments, ROOT, OPTIONS)
-    problems += _directories(values)
-    if problems:
-        return None, problems
+    return values, problems + _directories(values)
+
+
+def _config(values: Mapping[str, Any]) -> Config:
     return Config(
         bucket=values["bucket"],
         data_directory=Path(values["data_directory"]),
@@ -132,7 +130,7 @@ def load(pillar: Mapping[str, Any], arguments: Mapping[str, Any]) -> tuple[Confi
         workers=values["workers"],
         s3=values["s3"],
         database=values["database"],
-    ), []
+    )
 
 
 def load_and_check(pillar: Mapping[str, Any], arguments: Mapping[str, Any]) -> Config:
@@ -141,16 +139,14 @@ def load_and_check(pillar: Mapping[str, Any], arguments: Mapping[str, Any]) -> C
 
     :raises SettingsError: with every problem
     """
-    config, problems = load(pillar, arguments)
-    values, _ = settings.read(SCHEMA, pillar, arguments, ROOT)
+    values, problems = _read(pillar, arguments)
     if values["bucket"] and not any(f"{ROOT}:s3" in problem or "argument s3" in problem for problem in problems):
         try:
             Bucket(connect(values["s3"]), values["bucket"]).check()
         except KingfisherError as e:
             problems.append(f"{ROOT}:bucket: {e}")
     settings.fail(problems)
-    assert config
-    return config
+    return _config(values)
 
 
 def _directories(values: Mapping[str, Any]) -> list[str]:

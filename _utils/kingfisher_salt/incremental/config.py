@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import settings
-from ..settings import REQUIRED, Key, nearest
+from ..settings import REQUIRED, Key, nearest, positive
 from .arguments import ArgumentsError, parse
 
 ROOT = "python_apps:kingfisher_collect"
@@ -42,10 +42,6 @@ OUR_ARGUMENTS = {
 
 def _absolute(value: str) -> str | None:
     return None if Path(value).is_absolute() and ".." not in Path(value).parts else "must be an absolute path"
-
-
-def _positive(value: int) -> str | None:
-    return None if value > 0 else "must be greater than 0"
 
 
 def _within(first: int, last: int) -> Any:
@@ -84,12 +80,12 @@ def _day(value: int) -> str | None:
 
 DATABASE = {
     "host": Key(default="localhost"),
-    "port": Key((int,), 5432, _positive),
+    "port": Key((int,), 5432, positive),
     "name": Key(default="kingfisher_collect"),
     "user": Key(default="kingfisher_collect"),
     "password": Key(secret=True),
     "passfile": Key(check=_absolute),
-    "connect_timeout": Key((int,), 10, _positive),
+    "connect_timeout": Key((int,), 10, positive),
 }
 CARDINAL = {"binary": Key(default=REQUIRED, check=_absolute), "settings_directory": Key(check=_absolute)}
 CRON = {

@@ -11,19 +11,11 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from .. import settings
-from ..settings import Key
+from ..settings import Key, absolute, positive
 
 ROOT = "scrapyd"
 #: Names that stand for this host itself.
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
-
-def _absolute(value: str) -> str | None:
-    return None if Path(value).is_absolute() else "must be an absolute path"
-
-
-def _positive(value: float) -> str | None:
-    return None if value > 0 else "must be greater than 0"
 
 
 def _percent(value: float) -> str | None:
@@ -42,24 +34,24 @@ def _url(value: str) -> str | None:
 SCHEMA = {
     "url": Key(default="http://localhost:6800", check=_url),
     "public_url": Key(check=_url),
-    "unix_socket": Key(check=_absolute),
+    "unix_socket": Key(check=absolute),
     "project": Key(),
     "username": Key(),
     "password": Key(secret=True),
-    "timeout": Key((int, float), 60, _positive),
-    "logs_directory": Key(check=_absolute),
-    "databases_directory": Key(check=_absolute),
-    "data_directory": Key(check=_absolute),
-    "max_proc": Key((int,), None, _positive),
-    "poll_interval": Key((int, float), 5, _positive),
-    "stalled_minutes": Key((int, float), 60, _positive),
-    "lost_hours": Key((int, float), 24, _positive),
+    "timeout": Key((int, float), 60, positive),
+    "logs_directory": Key(check=absolute),
+    "databases_directory": Key(check=absolute),
+    "data_directory": Key(check=absolute),
+    "max_proc": Key((int,), None, positive),
+    "poll_interval": Key((int, float), 5, positive),
+    "stalled_minutes": Key((int, float), 60, positive),
+    "lost_hours": Key((int, float), 24, positive),
     "disk_free_percent": Key((int, float), 10, _percent),
-    "checkout": Key(check=_absolute),
-    "python": Key(default=sys.executable, check=_absolute),
+    "checkout": Key(check=absolute),
+    "python": Key(default=sys.executable, check=absolute),
     "service": Key(default="scrapyd"),
-    "drain_file": Key(default="/var/lib/kingfisher-scrapyd/drain.json", check=_absolute),
-    "scheduled_file": Key(default="/var/lib/kingfisher-scrapyd/scheduled.json", check=_absolute),
+    "drain_file": Key(default="/var/lib/kingfisher-scrapyd/drain.json", check=absolute),
+    "scheduled_file": Key(default="/var/lib/kingfisher-scrapyd/scheduled.json", check=absolute),
 }
 
 
@@ -111,7 +103,7 @@ def load(pillar: Mapping[str, Any], arguments: Mapping[str, Any]) -> Config:
         problems = _together(values)
     settings.fail(problems)
     for key, setting in SCHEMA.items():
-        if setting.check is _absolute and values[key]:
+        if setting.check is absolute and values[key]:
             values[key] = Path(values[key])
     values["public_url"] = (values["public_url"] or values["url"]).rstrip("/")
     values["url"] = values["url"].rstrip("/")
