@@ -23,6 +23,8 @@ class Key:
     check: Callable[[Any], str | None] | None = None
     #: The settings inside it, if it is a mapping.
     keys: Mapping[str, Key] = field(default_factory=dict)
+    #: The settings inside each of its entries, if it is a list, or a mapping with names that anyone may choose.
+    each: Mapping[str, Key] = field(default_factory=dict)
     #: Whether its value is kept out of arguments, which the shell, the process list and the job cache all show.
     secret: bool = False
 
@@ -125,6 +127,10 @@ def _value(key: Key, value: Any, place: str, problems: list[str]) -> Any:
         problems.append(f"{place} must be {wanted}, not {'a secret of another type' if key.secret else _show(value)}")
     elif key.check and (wrong := key.check(value)):
         problems.append(f"{place} {wrong}{'' if key.secret else f', not {_show(value)}'}")
+    elif key.each and isinstance(value, Mapping):
+        return {n: _level(key.each, {} if v is None else v, {}, f"{place}:{n}", problems) for n, v in value.items()}
+    elif key.each and isinstance(value, list):
+        return [_level(key.each, entry, {}, f"{place}:{number}", problems) for number, entry in enumerate(value)]
     return value
 
 

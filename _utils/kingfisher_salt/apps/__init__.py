@@ -1,0 +1,1 @@
+"""Run the commands of an application, in its container or without one."""

@@ -1,0 +1,1 @@
+"""Datasets and exchange rates of Pelican backend."""

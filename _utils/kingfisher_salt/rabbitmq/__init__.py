@@ -1,0 +1,1 @@
+"""Look at RabbitMQ's queues, publish to them, and purge them into files that can be restored."""

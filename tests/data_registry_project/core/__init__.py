@@ -1,0 +1,1 @@
+"""The project of the stand-in for the Data Registry."""

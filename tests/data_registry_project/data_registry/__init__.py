@@ -1,0 +1,1 @@
+"""Publications, their jobs, and the tasks of those."""
