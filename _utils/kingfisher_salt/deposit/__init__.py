@@ -1,0 +1,1 @@
+"""Look after a Software Heritage deposit server."""

@@ -1,0 +1,1 @@
+"""The checks of a deposit server that Icinga runs."""
