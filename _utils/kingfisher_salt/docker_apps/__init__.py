@@ -1,0 +1,1 @@
+"""Bring up, update, roll back and take down applications that run under Docker Compose."""
