@@ -2,8 +2,10 @@
 export PYTHON ?= python3
 RUNTIME = salt/minion/files/requirements.txt
 PYTHON_VERSIONS = 310 311 312 313
+TESTED = .venv/installed .venv-3006/installed .venv-scrapyd/installed .venv-deposit/installed \
+    .venv-data-registry/installed
 
-.PHONY: help demo demo-down test lint bench docs clean
+.PHONY: help demo demo-down fleet fleet-down test lint bench docs clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -14,7 +16,14 @@ demo: .venv/installed .venv-scrapyd/installed ## Archive real crawls with a real
 demo-down: ## Stop a demo that was left running
 	@python3 -m demo.down
 
-test: .venv/installed .venv-3006/installed .venv-scrapyd/installed ## Run all tests
+fleet: .venv/installed ## Boot hosts with a master, as root on Debian, and say how to look around
+	@.venv/bin/python -m tests.fleet.demo
+
+fleet-down: ## Take the hosts of make fleet down
+	@.venv/bin/python -m tests.fleet.demo --down
+
+test: $(TESTED) ## Run all tests
+	@requirements/system tests
 	@.venv/bin/python tests/run
 
 lint: .venv/installed ## Check style, types, YAML files, and that no file names a package registry
@@ -38,6 +47,8 @@ clean: demo-down ## Remove all that was made here
 .venv-3006/installed: requirements/salt-3006.txt requirements/test.txt requirements/unit.txt requirements/services.txt \
     $(RUNTIME)
 .venv-scrapyd/installed: requirements/scrapyd.txt
+.venv-deposit/installed: requirements/deposit.txt salt/swh/deposit/files/requirements.txt
+.venv-data-registry/installed: requirements/data-registry.txt
 .venv-bench/installed: requirements/bench.txt requirements/services.txt $(RUNTIME)
 $(PYTHON_VERSIONS:%=.venv-py%/installed): requirements/unit.txt $(RUNTIME)
 

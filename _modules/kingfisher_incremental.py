@@ -12,7 +12,7 @@ from salt.exceptions import CommandExecutionError
 try:
     import kingfisher_salt
     from kingfisher_salt.errors import KingfisherError, SettingsError
-    from kingfisher_salt.incremental import by_hand, checkout, config, status, sync
+    from kingfisher_salt.incremental import by_hand, checkout, config, removal, status, sync
 
     LIBRARY = Path(kingfisher_salt.__file__).parent
     MISSING = None
@@ -89,7 +89,8 @@ def apply_crawls(dry_run=False):
 
     def apply():
         wanted, notes = checkout.load_and_check(_pillar())
-        plan = sync.plan(wanted, LIBRARY, notes)
+        halted = __salt__["config.get"]("maintenance:halted", False) is True
+        plan = sync.plan(wanted, LIBRARY, notes, halted=halted)
         if not dry_run:
             if notes:
                 raise SettingsError("\n".join(notes))
@@ -97,6 +98,29 @@ def apply_crawls(dry_run=False):
         return plan.asdict()
 
     result = _call(apply)
+    if result["failed"]:
+        __context__["retcode"] = 1
+    return result
+
+
+def remove_crawls(directory, dry_run=False):
+    """
+    Remove all incremental crawls, and what they share, when ``python_apps:kingfisher_collect`` has left pillar.
+
+    Returns the same as ``apply_crawls``. Data, logs and tables are kept. States call it.
+
+    directory
+        The directory of their programs, like /opt/kingfisher-incremental.
+    dry_run
+        Whether to tell what would be removed, and to remove nothing.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'registry' kingfisher.remove_crawls /opt/kingfisher-incremental dry_run=True
+    """
+    result = _call(lambda: removal.remove_all(Path(directory), dry_run=dry_run).asdict())
     if result["failed"]:
         __context__["retcode"] = 1
     return result

@@ -121,6 +121,43 @@ python_apps:
         # Monthly, not daily.
         day: 1
 
+  # Any other application in Python, with a user of its own. These are its settings, with their defaults or an example.
+  # collect_generic:
+  #   user: collect_generic
+  #   directory: /home/collect_generic
+  #   git:
+  #     url: https://github.com/open-contracting/collect-generic.git
+  #     branch: main
+  #     target: collect-generic
+  #   python: /usr/bin/python3
+  #   virtualenv: /home/collect_generic/collect-generic/.ve
+  #   requirements: requirements.txt
+  #   # Environment variables. Secrets go into private/.
+  #   env:
+  #     LOG_LEVEL: INFO
+  #   # Files below the user's home, and where they come from.
+  #   config:
+  #     collect-generic/settings.json: salt://collect_generic/files/settings.json
+  #   # Commands are run in the checkout, with its virtual environment first in PATH.
+  #   services:
+  #     worker:
+  #       command: python worker.py
+  #   timers:
+  #     report:
+  #       command: python report.py
+  #       # systemd.time(7)
+  #       calendar: daily
+  #   cron:
+  #     run:
+  #       command: python run.py
+  #       minute: 0
+  #       hour: 5
+  #       daymonth: '*'
+  #       month: '*'
+  #       dayweek: '*'
+  #   # If unset, system_contacts:cron_admin.
+  #   mailto: sysadmin@example.com
+
 # Users of this machine who deploy spiders: by user, then by the name of the server in ~/.config/scrapy.cfg.
 # kingfisher_operators:
 #   james:
@@ -128,3 +165,49 @@ python_apps:
 #       url: https://collect.data.open-contracting.org/
 #       project: kingfisher
 #       username: collect
+
+# See registry.sls, which describes the settings.
+docker:
+  user: deployer
+  uid: 1005
+
+docker_apps:
+  kingfisher_process:
+    target: kingfisher-process
+    port: 8000
+    env:
+      LOCAL_ACCESS: True
+      ALLOWED_HOSTS: '*'
+      RABBIT_EXCHANGE_NAME: kingfisher_process_data_support_production
+      SCRAPYD_URL: http://host.docker.internal:6800
+      REQUESTS_POOL_MAXSIZE: 20
+      ENABLE_CHECKER: True
+    service: cron
+    migrate: python manage.py migrate
+  pelican_backend:
+    target: pelican-backend
+    # Whether it has the worker that filters datasets.
+    filter: True
+    env:
+      RABBIT_EXCHANGE_NAME: pelican_backend_data_support_production
+      KINGFISHER_PROCESS_MAX_SIZE: 30000
+    service: cron
+    cron:
+      update-exchange-rates:
+        command: python manage.py update-exchange-rates
+        minute: 30
+        hour: 12
+  pelican_frontend:
+    target: pelican-frontend
+    site: pelican_frontend
+    port: 8001
+    static_port: 8004
+    host_dir: /data/storage/pelican-frontend
+    # Whether it serves reports, with its static files.
+    reports: True
+    env:
+      DJANGO_PROXY: True
+      ALLOWED_HOSTS: pelican.example.com
+      RABBIT_EXCHANGE_NAME: pelican_backend_data_support_production
+    service: web
+    migrate: python manage.py migrate

@@ -1,5 +1,7 @@
 # The settings of each server. Secrets are in private/, which git ignores, and which need not exist.
 base:
+  '*':
+    - common
   registry:
     - registry
     - private.registry
@@ -7,4 +9,16 @@ base:
   kingfisher-main:
     - collect
     - private.kingfisher-main
+    - ignore_missing: True
+  deposit:
+    - deposit
+    - private.deposit
+    - ignore_missing: True
+  kingfisher-replica:
+    - kingfisher_replica
+    - private.kingfisher-replica
+    - ignore_missing: True
+  docs:
+    - docs
+    - private.docs
     - ignore_missing: True

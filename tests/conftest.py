@@ -10,7 +10,9 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from tests.services.deposit import DepositServer
     from tests.services.postgresql import PostgreSQL
+    from tests.services.rabbitmq import RabbitMQ
     from tests.services.scrapyd import Scrapyd
     from tests.services.seaweedfs import SeaweedFS
 
@@ -44,6 +46,24 @@ def scrapyd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scrapyd]:
 
     with Scrapyd(tmp_path_factory.mktemp("scrapyd")) as server:
         server.deploy(PROJECT, PROJECT_DIRECTORY)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """Return a running RabbitMQ."""
+    from tests.services.rabbitmq import RabbitMQ
+
+    with RabbitMQ(tmp_path_factory.mktemp("rabbitmq")) as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def deposit_server(tmp_path_factory: pytest.TempPathFactory, postgresql: PostgreSQL) -> Iterator[DepositServer]:
+    """Return a running server of the Software Heritage deposit, with its scheduler."""
+    from tests.services.deposit import DepositServer
+
+    with DepositServer(tmp_path_factory.mktemp("deposit"), postgresql) as server:
         yield server
 
 

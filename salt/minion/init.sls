@@ -8,6 +8,7 @@ minion-python-packages:
   pkg.installed:
     - pkgs:
       - python3-lz4
+      - python3-pika
       - python3-psycopg2
       - python3-xxhash
 {%- if not is_ssh %}
@@ -18,7 +19,7 @@ minion-python-packages:
 
 {%- elif python in ('onedir', 'venv') %}
 {%- set names = ['requirements'] %}
-{%- if has_sentry and pillar.get('kingfisher_archive', {}).get('sentry_dsn') %}
+{%- if has_sentry and (pillar.get('kingfisher_archive') or {}).get('sentry_dsn') %}
 {%-   do names.append('sentry') %}
 {%- endif %}
 {%- for name in names %}

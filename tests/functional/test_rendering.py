@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,20 @@ SLS = sorted(
     for path in (ROOT / "salt").rglob("*.sls")
     if path.name != "top.sls"
 )
+#: All of them at once: no two have a state of the same name.
+ALL = ",".join(SLS)
+ROLES = [role for role in yaml.safe_load((ROOT / "pillar/top.sls").read_text())["base"] if role != "*"]
+TEMPLATES = {str(path.relative_to(ROOT / "salt")) for path in (ROOT / "salt").rglob("*.jinja")}
+#: A section of pillar that is in the examples as a comment.
+APP = {
+    "user": "example",
+    "git": {"url": "https://git.example/app.git"},
+    "env": {"TOKEN": "$ecret"},
+    "config": {"app/settings.json": "salt://minion/files/requirements.txt"},
+    "services": {"worker": {"command": "python worker.py"}},
+    "timers": {"report": {"command": "python report.py", "calendar": "daily"}},
+    "cron": {"run": {"command": "python run.py", "hour": 5}},
+}
 LAST_RUN = "/var/lib/kingfisher-archive/last-run.txt"
 DSN = "https://c0ffee5ecre7@sentry.example/1"
 
@@ -56,14 +71,101 @@ def test_there_are_states() -> None:
     assert {"minion", "kingfisher.archive"} <= set(SLS)
 
 
-@pytest.mark.parametrize("sls", SLS)
-def test_the_example_pillar(minion: Minion, pillar: dict[str, Any], sls: str) -> None:
-    assert show(minion, sls, pillar)
+def role_pillar(role: str) -> dict[str, Any]:
+    """Return the example pillar of a role, as pillar/top.sls puts it together."""
+    top = yaml.safe_load((ROOT / "pillar/top.sls").read_text())["base"]
+    pillar: dict[str, Any] = {}
+    for name in [*top["*"], *top[role]]:
+        path = ROOT / f"pillar/{name}.sls" if isinstance(name, str) else None
+        if path and path.exists():
+            pillar |= yaml.safe_load(path.read_text())
+    if "python_apps" in pillar:
+        pillar["python_apps"]["example_app"] = APP
+    return pillar
+
+
+def role_states(role: str) -> list[str]:
+    """Return what salt/top.sls has for a role."""
+    top = yaml.safe_load((ROOT / "salt/top.sls").read_text())["base"]
+    return [
+        name
+        for target, names in top.items()
+        if target == "*" or role in target.split()  # "A or B", with match: compound
+        for name in names
+        if isinstance(name, str)
+    ]
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_example_pillar(minion: Minion, role: str) -> None:
+    assert show(minion, ALL, role_pillar(role))
 
 
 @pytest.mark.parametrize("sls", SLS)
 def test_an_empty_pillar(minion: Minion, sls: str) -> None:
     assert show(minion, sls, {})
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_server_that_is_halted(minion: Minion, role: str) -> None:
+    assert show(minion, ALL, {**role_pillar(role), "maintenance": {"halted": True}})
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_a_section_that_is_missing_or_empty(minion: Minion, role: str) -> None:
+    pillar = role_pillar(role)
+    states = ",".join(role_states(role))
+    for section in pillar:
+        assert show(minion, states, {name: value for name, value in pillar.items() if name != section}), section
+        assert show(minion, states, {**pillar, section: None}), section
+
+
+@pytest.mark.parametrize("role", ROLES)
+def test_the_example_pillar_has_no_problem(minion: Minion, role: str) -> None:
+    minion.set_pillar(role_pillar(role))
+    assert minion.call("kingfisher_pillar.problems") == []
+
+
+def test_every_role_has_states_and_every_state_a_role() -> None:
+    assert all(len(role_states(role)) > len(role_states("*")) for role in ROLES)
+    included = set(
+        re.findall(r"^  - ([a-z_.]+)$", "".join(p.read_text() for p in (ROOT / "salt").rglob("*.sls")), re.MULTILINE)
+    )
+    assert {sls for role in ROLES for sls in role_states(role)} | included == set(SLS)
+
+
+def test_every_template_is_rendered(minion: Minion) -> None:
+    rendered: set[str] = set()
+    for role in ROLES:
+        pillar = role_pillar(role)
+        for state in show(minion, ",".join(role_states(role)), pillar).values():
+            for source, context in templates(state):
+                minion.call("slsutil.renderer", path=source, default_renderer="jinja", **context)
+                rendered.add(source.removeprefix("salt://"))
+    imported = {
+        name
+        for path in (ROOT / "salt").rglob("*.*")
+        if path.suffix in {".sls", ".jinja"}
+        for name in re.findall(r'from "([^"]+)" import', path.read_text())
+    }
+    assert rendered | imported >= TEMPLATES
+    assert imported <= TEMPLATES
+
+
+def templates(state: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield the templates of a state of files, and what they are given."""
+    for parts in state.values():
+        given: dict[str, Any] = {}
+        for part in parts:
+            given |= part if isinstance(part, dict) else {}
+        names = given.get("names", [None])
+        for name in names if given.get("template") == "jinja" else ():
+            own = (
+                {k: v for part in next(iter(name.values())) for k, v in part.items()} if isinstance(name, dict) else {}
+            )
+            source = {**given, **own}["source"]
+            if source.endswith(".jinja"):
+                yield source, {**given.get("context", {}), **own.get("context", {})}
 
 
 def test_the_top_file_names_states_that_there_are(minion: Minion, pillar: dict[str, Any]) -> None:
@@ -110,7 +212,7 @@ def test_salt_ssh_brings_boto3(minion: Minion, grains: dict[str, Any]) -> None:
     thin = "/var/tmp/.root_a1b2c3_salt/py3/salt"
     grains |= {"package": None, "pythonexecutable": "/usr/bin/python3", "saltpath": thin}
     packages = argument(show(minion, "minion", {})["minion-python-packages"], "pkgs")
-    assert packages == ["python3-lz4", "python3-psycopg2", "python3-xxhash"]
+    assert packages == ["python3-lz4", "python3-pika", "python3-psycopg2", "python3-xxhash"]
 
 
 def test_pillar_has_the_last_word(minion: Minion) -> None:

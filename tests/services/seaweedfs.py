@@ -46,8 +46,10 @@ class SeaweedFS:
     ``identities`` has ``admin``, ``archive`` and ``limited``.
     """
 
-    def __init__(self, directory: Path, *, binaries: Path = Path(sys.executable).parent):
+    def __init__(self, directory: Path, *, binaries: Path = Path(sys.executable).parent, address: str = "127.0.0.1"):
+        """:param address: where S3 is served. The rest listens at 127.0.0.1"""
         self.directory = directory
+        self.address = address
         self.identities = {name: Identity(name, secrets.token_urlsafe(24)) for name in ("admin", *POLICIES)}
         self._ports = free_ports(8)
         self.port, s3_grpc, self._master, master_grpc, volume, volume_grpc, self._filer, filer_grpc = self._ports
@@ -70,6 +72,7 @@ class SeaweedFS:
                 "-filer.localSocket=filer.sock",
                 "-s3",
                 f"-s3.port={self.port}",
+                f"-s3.ip.bind={address}",
                 f"-s3.port.grpc={s3_grpc}",
                 "-s3.localSocket=s3.sock",
                 "-s3.port.lance=0",
@@ -84,7 +87,7 @@ class SeaweedFS:
 
     @property
     def endpoint_url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"http://{self.address}:{self.port}"
 
     @property
     def access_key(self) -> str:

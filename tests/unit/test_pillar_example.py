@@ -10,7 +10,10 @@ from typing import Any
 import pytest
 import yaml
 from kingfisher_salt import settings
-from kingfisher_salt.archive import config
+from kingfisher_salt.archive import config, schema
+from kingfisher_salt.data_registry import config as registry_config
+from kingfisher_salt.kingfisher_process import config as process_config
+from kingfisher_salt.pelican import config as pelican_config
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "pillar/registry.sls"
@@ -88,4 +91,21 @@ def test_the_states_have_the_same_defaults_of_the_schedule() -> None:
     match = re.search(r"set schedule = (\{.*?\})", text, re.DOTALL)
     assert match
     defaults = yaml.safe_load(match[1].replace("none", "null"))
-    assert defaults == {name: key.default for name, key in config.SCHEDULE.items()}
+    assert defaults == {name: key.default for name, key in schema.SCHEDULE.items()}
+
+
+APPLICATIONS = pytest.mark.parametrize("application", [pelican_config, process_config, registry_config])
+
+
+@APPLICATIONS
+def test_the_settings_of_an_application_are_there_or_in_a_comment(application: Any, example: dict[str, Any]) -> None:
+    there = example[application.ROOT]
+    assert application.load(there, {}) == application.load({}, {})
+    section = EXAMPLE.read_text().partition(f"\n{application.ROOT}:\n")[2].partition("\n\n")[0]
+    missing = [
+        path
+        for path, key in paths(application.SCHEMA)
+        if not key.secret and not re.search(rf"^ *(# )? *{path.rpartition(':')[2]}:", section, re.MULTILINE)
+    ]
+    assert missing == []
+    assert "password" not in section

@@ -50,6 +50,8 @@ class Plan:
     #: By identifier: why a crawl cannot be removed yet.
     failed: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    #: Whether nothing is to be scheduled.
+    halted: bool = False
 
     write: list[Managed] = field(default_factory=list)
     remove: list[Path] = field(default_factory=list)
@@ -63,28 +65,29 @@ class Plan:
         return {name: getattr(self, name) for name in ("crawls", "shared", "kept", "failed", "notes")}
 
 
-def plan(config: Config, library: Path, notes: list[str]) -> Plan:
+def plan(config: Config, library: Path, notes: list[str], *, halted: bool = False) -> Plan:
     """
     Compare, and write nothing.
 
     :param library: the package ``kingfisher_salt`` that is in use
     :param notes: what could not be checked
+    :param halted: whether nothing is to be scheduled, by ``maintenance:halted``
     :raises KingfisherError: with every problem that is found outside pillar
     """
-    found = Plan(notes=list(notes))
+    found = Plan(notes=list(notes), halted=halted)
     try:
         entry = person.entry(config.user)
     except person.NoSuchUserError:
         uid, gid = os.geteuid(), os.getegid()  # in test mode, before the user is made
     else:
         uid, gid = entry.pw_uid, entry.pw_gid
-    there = dict(_installed(config))
-    _compare_grants(config, there, found)
+    there = dict(installed_crawls(config))
+    compare_grants(config, there, found)
     _compare_shared(config, library, uid, gid, found)
     for crawl in config.crawls:
         _compare_crawl(config, crawl, there.get(crawl.identifier), gid, found)
     for identifier in sorted(there.keys() - {crawl.identifier for crawl in config.crawls}):
-        _remove(config, identifier, there[identifier], found)
+        remove(config, identifier, there[identifier], found)
     _compare_schedule(config, found)
     return found
 
@@ -92,6 +95,18 @@ def plan(config: Config, library: Path, notes: list[str]) -> Plan:
 def apply(config: Config, todo: Plan, library: Path) -> None:
     """
     Do what was planned, and compare again: what still differs is ``failed``. Interrupted, it can be done again.
+
+    :raises KingfisherError: if something cannot be done
+    """
+    carry_out(config, todo)
+    if todo.crawls or todo.shared:
+        left = plan(config, library, [], halted=todo.halted)
+        todo.failed |= {name: f"{name} was changed, and still differs" for name in {**left.shared, **left.crawls}}
+
+
+def carry_out(config: Config, todo: Plan) -> None:
+    """
+    Do what was planned.
 
     :raises KingfisherError: if something cannot be done
     """
@@ -112,12 +127,9 @@ def apply(config: Config, todo: Plan, library: Path) -> None:
         person.on_each(config.user, ["rmdir", "--ignore-fail-on-non-empty"], [p for p in todo.clear if p.is_dir()])
     except OSError as e:
         raise KingfisherError(f"{e.filename}: {e.strerror}: correct it, and run this again") from e
-    if todo.crawls or todo.shared:
-        left = plan(config, library, [])
-        todo.failed |= {name: f"{name} was changed, and still differs" for name in {**left.shared, **left.crawls}}
 
 
-def _installed(config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
+def installed_crawls(config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield the crawls that Salt installed, with their settings, which are empty if they are damaged."""
     for name in installed.identifiers(config):
         try:
@@ -126,7 +138,7 @@ def _installed(config: Config) -> Iterator[tuple[str, dict[str, Any]]]:
             yield name, {}
 
 
-def _compare_grants(config: Config, there: dict[str, dict[str, Any]], found: Plan) -> None:
+def compare_grants(config: Config, there: dict[str, dict[str, Any]], found: Plan) -> None:
     """Compare who may read which table, with those that there are. Only what is ours is revoked."""
     old = {
         (table, user)
@@ -203,7 +215,9 @@ def _compare_shared(config: Config, library: Path, uid: int, gid: int, found: Pl
 def _compare_schedule(config: Config, found: Plan) -> None:
     """Compare the schedule, which is written when all that it calls is there."""
     cron = Path(config.cron["file"])
-    if config.crawls:
+    if config.crawls and found.halted:
+        found.notes.append("Nothing is scheduled, since maintenance:halted is True in pillar.")
+    if config.crawls and not found.halted:
         # crontab(5): owned by root, and writable by nobody else.
         schedule = Managed(cron, installed.schedule(config).encode(), 0o644, os.geteuid(), os.getegid())
         if schedule.differs():
@@ -261,7 +275,7 @@ def _directories(config: Config, crawl: Crawl) -> list[Path]:
     ]
 
 
-def _remove(config: Config, identifier: str, old: dict[str, Any], found: Plan) -> None:
+def remove(config: Config, identifier: str, old: dict[str, Any], found: Plan) -> None:
     if who := lock.holder(config.state(identifier) / "lock"):
         found.failed[identifier] = (
             f"{identifier} is no longer in pillar, and is running, as process {who.get('pid')}: its schedule is "

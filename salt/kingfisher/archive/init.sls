@@ -1,7 +1,14 @@
 # Directories, schedule and logging of the archive. What is no longer in pillar leaves the server.
+{%- from "lib.jinja" import checked, owned, halted with context %}
 {%- from "kingfisher/archive/map.jinja" import archive, schedule, times, directory, salt_call, is_ssh, has_sentry,
     config_directory, minion_file with context %}
 {%- set id = 'kingfisher-archive' %}
+{%- set owned_files = ([archive.cron_file] if schedule and schedule.by == 'cron' else []) %}
+
+{{ checked('kingfisher.archive', optional=['kingfisher_archive', 'system_contacts']) }}
+
+# A file that was at another path before.
+{{ owned('kingfisher.archive', files=owned_files) }}
 
 {%- if 'kingfisher_archive' in pillar %}
 
@@ -35,7 +42,7 @@ kingfisher-archive-schedule-is-unknown:
 
 # A file of its own in cron.d is found again whichever user it runs the command as, unlike an entry in a crontab.
 kingfisher-archive-cron:
-{%- if schedule and schedule.by == 'cron' and salt_call %}
+{%- if schedule and schedule.by == 'cron' and salt_call and not halted %}
   file.managed:
     - name: {{ archive.cron_file | json }}
     - source: salt://kingfisher/archive/files/cron.jinja
@@ -50,7 +57,7 @@ kingfisher-archive-cron:
     - name: {{ archive.cron_file | json }}
 {%- endif %}
 
-{%- if schedule and schedule.by == 'salt' and salt_call %}
+{%- if schedule and schedule.by == 'salt' and salt_call and not halted %}
 
 kingfisher-archive-salt-schedule:
   schedule.present:

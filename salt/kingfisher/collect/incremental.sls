@@ -1,6 +1,14 @@
 # Incremental crawls: user, checkout, virtual environment, and one state for the whole list in pillar.
-{%- from "kingfisher/collect/map.jinja" import incremental, current, install with context %}
+{%- from "lib.jinja" import checked, owned, checkout, current, install with context %}
+{%- from "kingfisher/collect/map.jinja" import incremental with context %}
 {%- set requirements = incremental.checkout ~ '/requirements.txt' %}
+
+{{ checked('kingfisher.collect.incremental', optional=['python_apps:kingfisher_collect']) }}
+
+# Without their section in pillar, the crawls are removed, and their data stays.
+{{ owned('kingfisher.collect.incremental', files=[incremental.cron_file] if incremental.user else [],
+         crawls=[incremental.program_directory] if incremental.user else []) }}
+
 {%- if incremental.user %}
 
 kingfisher-incremental-packages:
@@ -21,27 +29,17 @@ kingfisher-incremental-user:
 # Without git:url, the checkout and its virtual environment are made elsewhere.
 {%- if incremental.git_url %}
 
-kingfisher-incremental-checkout:
-  git.latest:
-    - name: {{ incremental.git_url | json }}
-    - target: {{ incremental.checkout | json }}
-    - rev: {{ incremental.git_branch | json }}
-    - branch: {{ incremental.git_branch | json }}
-    - user: {{ incremental.user | json }}
-    - force_fetch: True
-    - force_reset: True
-    - require:
-      - pkg: kingfisher-incremental-packages
-      - user: kingfisher-incremental-user
+{{ checkout('kingfisher-incremental-checkout', incremental.git_url, incremental.checkout, incremental.git_branch,
+            incremental.user, ['kingfisher-incremental-packages', 'kingfisher-incremental-user']) }}
 
 kingfisher-incremental-virtualenv:
   cmd.run:
     - name: {{ install(incremental.virtualenv, '/usr/bin/python3', requirements) | json }}
-    - runas: {{ incremental.user | json }}
+    - runas: {{ ('root' if opts.get('test') else incremental.user) | json }}
     - unless:
       - {{ current(incremental.virtualenv, '/usr/bin/python3', requirements) | json }}
     - require:
-      - git: kingfisher-incremental-checkout
+      - kingfisher-incremental-checkout
 {%- endif %}
 
 kingfisher-incremental-crawls:

@@ -1,19 +1,24 @@
 # A Scrapyd host: user, directories, virtual environment, configuration, service, reports and retention. What differs is
 # put in place only after the crawls that run are drained, and they are resumed after the restart.
-{%- from "kingfisher/collect/map.jinja" import collect, has_scrapyd, has_credentials, current, install with context %}
+{%- from "lib.jinja" import checked, owned, halted, current, install with context %}
+{%- from "kingfisher/collect/map.jinja" import collect, has_scrapyd, has_credentials with context %}
 {%- from "kingfisher/archive/map.jinja" import salt_call with context %}
 {%- set requirements = collect.directory ~ '/requirements.txt' %}
 
-{%- if 'kingfisher_collect' in pillar.get('python_apps', {}) or 'kingfisher_operators' in pillar %}
+{%- set owned_files = [requirements, collect.directory ~ '/scrapyd.conf', collect.environment_file, collect.cron_file] %}
 
 include:
-{%- if 'kingfisher_collect' in pillar.get('python_apps', {}) %}
+  # Also when they are no longer in pillar: they are removed then.
   - kingfisher.collect.incremental
-{%- endif %}
 {%- if 'kingfisher_operators' in pillar %}
   - kingfisher.collect.operator
 {%- endif %}
-{%- endif %}
+
+{{ checked('kingfisher.collect', optional=['kingfisher_collect', 'scrapyd', 'system_contacts']) }}
+
+# Of a Scrapyd host that leaves pillar, what was collected stays, with the logs and the eggs.
+{{ owned('kingfisher.collect', files=owned_files if has_scrapyd else [],
+         units=[collect.unit_file] if has_scrapyd else []) }}
 
 {%- if has_scrapyd %}
 
@@ -133,7 +138,7 @@ kingfisher-collect-drained:
 kingfisher-collect-virtualenv:
   cmd.run:
     - name: {{ install(collect.virtualenv, collect.python, requirements) | json }}
-    - runas: {{ collect.user | json }}
+    - runas: {{ ('root' if opts.get('test') else collect.user) | json }}
     - unless:
       - {{ current(collect.virtualenv, collect.python, requirements) | json }}
     - require:
@@ -186,7 +191,7 @@ kingfisher-collect-retention-needs-the-archive:
 {%- endif %}
 
 kingfisher-collect-cron:
-{%- if has_scrapyd and (collect.reports or collect.retention_days) and salt_call %}
+{%- if has_scrapyd and (collect.reports or collect.retention_days) and salt_call and not halted %}
   file.managed:
     - name: {{ collect.cron_file | json }}
     - source: salt://kingfisher/collect/files/cron.jinja

@@ -1,5 +1,5 @@
 # ~/.netrc and ~/.config/scrapy.cfg of those who deploy spiders. Nothing else in these files is touched.
-{%- for name in pillar.get('kingfisher_operators', {}) %}
+{%- for name in pillar.get('kingfisher_operators') or {} %}
 
 kingfisher-operator-{{ name }}:
   kingfisher_operator.configured:

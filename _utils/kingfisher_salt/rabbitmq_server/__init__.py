@@ -1,0 +1,1 @@
+"""A RabbitMQ server of Debian's: its users, virtual hosts, permissions and policies."""

@@ -1,0 +1,151 @@
+# PostgreSQL: packages, cluster, configuration, access, roles, databases and backup. What left pillar leaves the server,
+# but for roles and databases, which may hold data.
+{%- from "lib.jinja" import checked with context %}
+{%- from "postgres/map.jinja" import given, version, data_directory, etc, unit, replication, passfile, required
+    with context %}
+
+{{ checked('postgres', required=['postgres'] + required) }}
+
+include:
+  - postgres.backup
+
+{%- if not version %}
+
+postgres-version-is-unknown:
+  test.fail_without_changes:
+    - name: 'postgres:version is not set, and the version of {{ grains['oscodename'] }} is not known: set it'
+    - order: 1
+    - failhard: True
+{%- endif %}
+
+postgres-checked:
+  postgres_server.checked:
+    - order: 1
+    - failhard: True
+
+postgres-repository:
+{%- if given.get('repository') %}
+  pkgrepo.managed:
+    - name: {{ given.repository.get('name', '') | json }}
+    - file: /etc/apt/sources.list.d/kingfisher-postgres.list
+{%- if given.repository.get('key_url') %}
+    - key_url: {{ given.repository.key_url | json }}
+    - aptkey: False
+{%- endif %}
+{%- else %}
+  file.absent:
+    - name: /etc/apt/sources.list.d/kingfisher-postgres.list
+{%- endif %}
+
+# The package makes no cluster. What does says why, if it cannot.
+postgres-cluster-defaults:
+  file.managed:
+    - name: /etc/postgresql-common/createcluster.d/kingfisher.conf
+    - contents:
+      - '# Managed by Salt: postgres.'
+      - create_main_cluster = false
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: True
+
+postgres-package:
+  pkg.installed:
+    - name: postgresql-{{ version }}
+    - require:
+      - file: postgres-cluster-defaults
+{%- if given.get('repository') %}
+      - pkgrepo: postgres-repository
+{%- else %}
+      - file: postgres-repository
+{%- endif %}
+
+{%- if replication %}
+
+# For libpq, which asks nobody for a password.
+postgres-replication-password:
+  file.managed:
+    - name: {{ passfile }}
+    - source: salt://postgres/files/passfile.jinja
+    - template: jinja
+    - user: postgres
+    - group: postgres
+    - mode: '0600'
+    - show_changes: False
+    - require:
+      - pkg: postgres-package
+
+# A copy of the primary, if there is no cluster here yet. One that is no replica is never overwritten.
+postgres-replica:
+  postgres_server.replica:
+    - name: {{ data_directory | json }}
+    - version: {{ version or 0 }}
+    - passfile: {{ passfile }}
+    - require:
+      - file: postgres-replication-password
+    - require_in:
+      - file: postgres-configuration
+{%- else %}
+
+postgres-replication-password:
+  file.absent:
+    - name: {{ passfile }}
+
+postgres-no-replica:
+  postgres_server.no_replica:
+    - name: {{ data_directory | json }}
+    - require:
+      - pkg: postgres-package
+
+postgres-cluster:
+  cmd.run:
+    - name: >-
+        pg_createcluster {{ version }} main --datadir={{ data_directory | quote }} --encoding=UTF8 --locale=C.UTF-8
+        -- --data-checksums
+    - creates: {{ etc }}/postgresql.conf
+    - require:
+      - postgres_server: postgres-no-replica
+    - require_in:
+      - file: postgres-configuration
+{%- endif %}
+
+# Whole files: what left pillar is gone. Others' are in files of their own.
+postgres-configuration:
+  file.managed:
+    - names:
+      - {{ etc }}/conf.d/90-kingfisher.conf:
+        - source: salt://postgres/files/postgresql.conf.jinja
+      - {{ etc }}/pg_hba.conf:
+        - source: salt://postgres/files/pg_hba.conf.jinja
+    - template: jinja
+    - user: postgres
+    - group: postgres
+    - mode: '0640'
+    - require:
+      - pkg: postgres-package
+
+postgres-service:
+  service.running:
+    - name: {{ unit }}
+    - enable: True
+    - require:
+      - file: postgres-configuration
+
+# Reloads, and restarts only for what PostgreSQL reads at its start alone.
+postgres-reloaded:
+  postgres_server.reloaded:
+    - unit: {{ unit }}
+    - onchanges:
+      - file: postgres-configuration
+    - require:
+      - service: postgres-service
+
+{%- if not replication %}
+
+# Passwords are read from pillar by the state, and PostgreSQL is told verifiers alone.
+postgres-roles-and-databases:
+  postgres_server.configured:
+    - require:
+      - service: postgres-service
+      - postgres_server: postgres-reloaded
+{%- endif %}

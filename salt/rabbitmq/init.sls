@@ -1,0 +1,59 @@
+# RabbitMQ with its management interface: users, virtual hosts, permissions and policies of pillar, and no guest.
+{%- from "lib.jinja" import checked with context %}
+{%- set given = pillar.get('rabbitmq') or {} %}
+
+{{ checked('rabbitmq', required=['rabbitmq']) }}
+
+{%- if given.get('repository') %}
+
+rabbitmq-repository:
+  pkgrepo.managed:
+    - name: {{ given.repository.get('name', '') | json }}
+    - file: /etc/apt/sources.list.d/kingfisher-rabbitmq.list
+{%- if given.repository.get('key_url') %}
+    - key_url: {{ given.repository.key_url | json }}
+    - aptkey: False
+{%- endif %}
+    - require_in:
+      - pkg: rabbitmq-package
+{%- else %}
+
+rabbitmq-repository:
+  file.absent:
+    - name: /etc/apt/sources.list.d/kingfisher-rabbitmq.list
+{%- endif %}
+
+# Before the package is there, so that the server starts with it.
+rabbitmq-configuration:
+  file.managed:
+    - names:
+      - /etc/rabbitmq/conf.d/50-kingfisher.conf:
+        - source: salt://rabbitmq/files/rabbitmq.conf.jinja
+        - template: jinja
+      - /etc/rabbitmq/enabled_plugins:
+        - contents: '[rabbitmq_management].'
+    - user: root
+    - group: root
+    - mode: '0644'
+    - makedirs: True
+
+rabbitmq-package:
+  pkg.installed:
+    - name: rabbitmq-server
+    - require:
+      - file: rabbitmq-configuration
+
+rabbitmq-service:
+  service.running:
+    - name: rabbitmq-server
+    - enable: True
+    - require:
+      - pkg: rabbitmq-package
+    - watch:
+      - file: rabbitmq-configuration
+
+# Passwords are read from pillar by the state, and reach the server as hashes.
+rabbitmq-definitions:
+  rabbitmq_server.configured:
+    - require:
+      - service: rabbitmq-service
