@@ -5,6 +5,8 @@ base:
     - core
   'registry or kingfisher-main':
     - match: compound
+    - postgres
+    - rabbitmq
     - docker
     - kingfisher.archive
     - kingfisher.collect

@@ -4,6 +4,13 @@
 {%- from "postgres/map.jinja" import given, version, data_directory, etc, unit, replication, passfile, required
     with context %}
 
+{%- if pillar.get('postgres') is none %}
+
+postgres-is-not-in-pillar:
+  test.nop:
+    - name: There is no postgres in this server's pillar
+{%- else %}
+
 {{ checked('postgres', required=['postgres'] + required) }}
 
 include:
@@ -148,4 +155,5 @@ postgres-roles-and-databases:
     - require:
       - service: postgres-service
       - postgres_server: postgres-reloaded
+{%- endif %}
 {%- endif %}

@@ -2,6 +2,13 @@
 {%- from "lib.jinja" import checked with context %}
 {%- set given = pillar.get('rabbitmq') or {} %}
 
+{%- if pillar.get('rabbitmq') is none %}
+
+rabbitmq-is-not-in-pillar:
+  test.nop:
+    - name: There is no rabbitmq in this server's pillar
+{%- else %}
+
 {{ checked('rabbitmq', required=['rabbitmq']) }}
 
 {%- if given.get('repository') %}
@@ -32,8 +39,7 @@ rabbitmq-configuration:
         - template: jinja
       - /etc/rabbitmq/enabled_plugins:
         - contents: '[rabbitmq_management].'
-    - user: root
-    - group: root
+    # No owner: the package gives enabled_plugins to its own user.
     - mode: '0644'
     - makedirs: True
 
@@ -57,3 +63,4 @@ rabbitmq-definitions:
   rabbitmq_server.configured:
     - require:
       - service: rabbitmq-service
+{%- endif %}

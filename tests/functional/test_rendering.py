@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from salt.utils.dictupdate import merge_recurse
 
 from tests.functional.conftest import ROOT, Minion
 
@@ -30,6 +31,22 @@ APP = {
     "services": {"worker": {"command": "python worker.py"}},
     "timers": {"report": {"command": "python report.py", "calendar": "daily"}},
     "cron": {"run": {"command": "python run.py", "hour": 5}},
+}
+#: What examples have as a comment, or as a secret, and what they have in another way.
+OTHERWISE: dict[str, dict[str, Any]] = {
+    "registry": {
+        "time": {"client": "chrony", "servers": ["0.pool.ntp.org"]},
+        "postgres": {"backup": {"type": "pgbackrest", "stanza": "registry", "repo_type": "posix"}},
+    },
+    "deposit": {
+        "deposit": {
+            "clients": {"checker": {"password": "h1dden"}},
+            "server": {
+                "broker": "amqp://h1dden@rabbitmq.example/",
+                "config": {"private": {"secret_key": "h1dden", "db": {"password": "h1dden"}}},
+            },
+        }
+    },
 }
 LAST_RUN = "/var/lib/kingfisher-archive/last-run.txt"
 DSN = "https://c0ffee5ecre7@sentry.example/1"
@@ -136,8 +153,9 @@ def test_every_role_has_states_and_every_state_a_role() -> None:
 
 def test_every_template_is_rendered(minion: Minion) -> None:
     rendered: set[str] = set()
-    for role in ROLES:
-        pillar = role_pillar(role)
+    pillars = [(role, role_pillar(role)) for role in ROLES]
+    pillars += [(role, merge_recurse(role_pillar(role), more)) for role, more in OTHERWISE.items()]
+    for role, pillar in pillars:
         for state in show(minion, ",".join(role_states(role)), pillar).values():
             for source, context in templates(state):
                 minion.call("slsutil.renderer", path=source, default_renderer="jinja", **context)
@@ -146,7 +164,7 @@ def test_every_template_is_rendered(minion: Minion) -> None:
         name
         for path in (ROOT / "salt").rglob("*.*")
         if path.suffix in {".sls", ".jinja"}
-        for name in re.findall(r'from "([^"]+)" import', path.read_text())
+        for name in re.findall(r'(?:from|include) "([^"]+)"', path.read_text())
     }
     assert rendered | imported >= TEMPLATES
     assert imported <= TEMPLATES
@@ -159,12 +177,13 @@ def templates(state: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
         for part in parts:
             given |= part if isinstance(part, dict) else {}
         names = given.get("names", [None])
-        for name in names if given.get("template") == "jinja" else ():
+        for name in names:
             own = (
                 {k: v for part in next(iter(name.values())) for k, v in part.items()} if isinstance(name, dict) else {}
             )
-            source = {**given, **own}["source"]
-            if source.endswith(".jinja"):
+            source = {**given, **own}.get("source", "")
+            if isinstance(source, str) and source.endswith(".jinja"):
+                assert {**given, **own}["template"] == "jinja"
                 yield source, {**given.get("context", {}), **own.get("context", {})}
 
 

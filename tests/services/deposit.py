@@ -67,8 +67,16 @@ class DepositServer:
     platform = "production"
     user = "swhdeposit"
 
-    def __init__(self, directory: Path, postgresql: PostgreSQL, venv: Path = ROOT / ".venv-deposit"):
+    def __init__(
+        self,
+        directory: Path,
+        postgresql: PostgreSQL,
+        venv: Path = ROOT / ".venv-deposit",
+        *,
+        address: str = "127.0.0.1",
+    ):
         self.directory = directory
+        self.address = address
         self.postgresql = postgresql
         self.binaries = venv / "bin"
         self.port, self.scheduler_port = free_port(), free_port()
@@ -89,11 +97,11 @@ class DepositServer:
     @property
     def url(self) -> str:
         """The public API."""
-        return f"http://127.0.0.1:{self.port}/1"
+        return f"http://{self.address}:{self.port}/1"
 
     @property
     def scheduler_url(self) -> str:
-        return f"http://127.0.0.1:{self.scheduler_port}/"
+        return f"http://{self.address}:{self.scheduler_port}/"
 
     @property
     def configuration(self) -> dict[str, Any]:
@@ -101,7 +109,7 @@ class DepositServer:
         return {
             "max_upload_size": 10_000_000,
             "checks": True,
-            "allowed_hosts": ["127.0.0.1"],
+            "allowed_hosts": [self.address],
             "authentication_provider": "basic",
             "scheduler": {"cls": "remote", "url": self.scheduler_url},
             "storage": {"cls": "memory"},
@@ -294,7 +302,14 @@ class DepositServer:
         self.stop()
 
     def _gunicorn(self, application: str, port: int, config_file: Path) -> Process:
-        argv = [self.binaries / "gunicorn", "--bind", f"127.0.0.1:{port}", "--threads", "4", "--no-control-socket"]
+        argv = [
+            self.binaries / "gunicorn",
+            "--bind",
+            f"{self.address}:{port}",
+            "--threads",
+            "4",
+            "--no-control-socket",
+        ]
         environment = {"SWH_CONFIG_FILENAME": str(config_file)}
         if "wsgi" in application:
             application = "django.core.wsgi:get_wsgi_application()"
@@ -313,7 +328,7 @@ class DepositServer:
         self.config_file.chmod(0o640)
         scheduler = {"scheduler": {"cls": "postgresql", "db": self._dsn(self.scheduler_database)}}
         write_private(self.scheduler_config_file, yaml.safe_dump(scheduler))
-        checker = {"deposit": {"url": f"http://127.0.0.1:{self.port}/1/private/"}, "celery": {"task_modules": []}}
+        checker = {"deposit": {"url": f"http://{self.address}:{self.port}/1/private/"}, "celery": {"task_modules": []}}
         write_private(self.checker_config_file, yaml.safe_dump(checker))
 
     def _dsn(self, database: str) -> str:
