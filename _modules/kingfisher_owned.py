@@ -1,4 +1,10 @@
-"""What states own on this server: what has left pillar is removed."""
+"""
+What states own on this server: what has left pillar is removed.
+
+:configuration: ``kingfisher_manifest_directory`` is where it is remembered, /var/lib/kingfisher-salt by default
+"""
+
+from pathlib import Path
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
@@ -27,7 +33,7 @@ def owned():
 
         salt 'registry' kingfisher_owned.owned
     """
-    return _call(lambda: manifest.read(roles_owned.MANIFEST))
+    return _call(lambda: manifest.read(_file()))
 
 
 def prune(role, dry_run=False, **wanted):
@@ -54,13 +60,17 @@ def prune(role, dry_run=False, **wanted):
         raise SaltInvocationError(f"{', '.join(unknown)}: must be of {', '.join(_REMOVE)}")
 
     def run():
-        gone = roles_owned.gone(manifest.read(roles_owned.MANIFEST), role, wanted)
+        gone = roles_owned.gone(manifest.read(_file()), role, wanted)
         failed = {}
         if not dry_run:
-            failed = roles_owned.prune(roles_owned.MANIFEST, role, wanted, lambda kind, name: _REMOVE[kind](name))
+            failed = roles_owned.prune(_file(), role, wanted, lambda kind, name: _REMOVE[kind](name))
         return {"removed": {name: kind for kind, name in gone if name not in failed}, "failed": failed}
 
     return _call(run)
+
+
+def _file():
+    return Path(__salt__["config.get"]("kingfisher_manifest_directory") or manifest.DIRECTORY, "owned.json")
 
 
 def _remove_alias(name):

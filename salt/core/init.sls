@@ -6,11 +6,14 @@
 
 {{ owned('core', files=owned_files, users=users | list, keys=keys | list, aliases=['root'] if contacts.get('root') else []) }}
 
+{%- if users or time %}
+
 core-packages:
   pkg.installed:
     - pkgs:
       - sudo
       - tzdata
+{%- endif %}
 
 # Those who have left pillar may no longer log in: see core-owned. They come back as they were.
 {%- for name, user in users.items() %}

@@ -45,7 +45,8 @@ def host(fleet: Fleet, master: Master) -> Iterator[Host]:
     master.set_pillar(host, PILLAR)
     master.accept(host)
     master.call(host, "saltutil.sync_all")  # which an apply of one SLS does not
-    host.run('setsid python3 -c "$(cat)" >/dev/null 2>&1 & true', text=WATCH)
+    host.write("/root/watch.py", WATCH)  # in an argument, it would see itself
+    host.run("setsid python3 /root/watch.py >/dev/null 2>&1 </dev/null & true")
     predicted = master.apply(host, "rabbitmq", test=True)
     assert not host.exists("/etc/rabbitmq")
     applied = master.apply(host, "rabbitmq")

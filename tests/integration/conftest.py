@@ -101,7 +101,12 @@ def registry(salt_factories: FactoriesManager, tmp_path_factory: pytest.TempPath
         },
     )
     minion = master.salt_minion_daemon(
-        "registry", overrides={"log_level_logfile": "debug", "enable_fqdns_grains": False}
+        "registry",
+        overrides={
+            "log_level_logfile": "debug",
+            "enable_fqdns_grains": False,
+            "kingfisher_manifest_directory": str(root / "manifest"),
+        },
     )
     with master.started(), minion.started():
         registry = Registry(root, master, minion)

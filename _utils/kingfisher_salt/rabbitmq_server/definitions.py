@@ -6,13 +6,19 @@ import base64
 import hashlib
 import hmac
 import json
+import os
 import secrets
+import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from tempfile import NamedTemporaryFile
 from typing import Any
 
 from ..errors import KingfisherError
+
+#: Seconds that a command may take.
+TIMEOUT = 120
 
 
 class ControlError(KingfisherError):
@@ -26,21 +32,26 @@ class Control:
     command: Sequence[str] = ("rabbitmqctl",)
     environment: Mapping[str, str] | None = None
 
-    def run(self, *arguments: str, text: str = "") -> str:
+    def run(self, *arguments: str) -> str:
         """
-        Run a command, with a text on its standard input, and return what it prints.
+        Run a command, and return what it prints.
 
         :raises ControlError: if it fails
         """
         try:
             ended = subprocess.run(
                 [*self.command, "--quiet", *arguments],
-                input=text,
+                stdin=subprocess.DEVNULL,
+                timeout=TIMEOUT,
                 capture_output=True,
                 text=True,
                 env=None if self.environment is None else dict(self.environment),
                 check=False,
             )
+        except subprocess.TimeoutExpired:
+            raise ControlError(
+                f"rabbitmqctl {arguments[0]} has not ended after {TIMEOUT} s: systemctl status rabbitmq-server"
+            ) from None
         except OSError as e:
             raise ControlError(f"{self.command[0]} cannot be run ({e.strerror}): is RabbitMQ installed here?") from e
         if ended.returncode:
@@ -58,7 +69,13 @@ class Control:
 
     def imported(self, definitions: Mapping[str, Any]) -> None:
         """Add or change what is in definitions. Nothing is deleted by that."""
-        self.run("import_definitions", "--format", "json", text=json.dumps(definitions))
+        # RabbitMQ 4 waits for ever for the end of its standard input.
+        with NamedTemporaryFile("w", prefix="kingfisher-rabbitmq-", suffix=".json") as file:
+            json.dump(definitions, file)
+            file.flush()
+            if os.geteuid() == 0 and self.environment is None:
+                shutil.chown(file.name, "rabbitmq")  # as whom rabbitmqctl reads it
+            self.run("import_definitions", file.name, "--format", "json")
 
 
 def hashed(password: str, salt: bytes | None = None) -> str:

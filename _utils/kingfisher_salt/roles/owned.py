@@ -15,7 +15,6 @@ from typing import Any
 from .. import manifest
 from ..errors import KingfisherError
 
-MANIFEST = manifest.DIRECTORY / "owned.json"
 Names = dict[str, list[str]]
 
 

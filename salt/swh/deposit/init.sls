@@ -56,8 +56,8 @@ swh-deposit-packages:
       - {{ name | json }}
 {%- endfor %}
 {%- else %}
-      # python-magic loads the library.
-      - libmagic1
+      # It needs libmagic, which python-magic loads, and which has another name in each Debian.
+      - file
       - python3-venv
 {%- endif %}
 {%- if database.is_here %}
@@ -131,6 +131,18 @@ swh-deposit-postgresql:
     - require:
       - pkg: swh-deposit-packages
 
+{%- if opts.get('test') and not salt['cmd.which']('psql') %}
+
+# A trial, before there is PostgreSQL.
+swh-deposit-role:
+  test.succeed_with_changes:
+    - name: {{ database.user | json }}
+
+swh-deposit-database:
+  test.succeed_with_changes:
+    - name: {{ database.name | json }}
+{%- else %}
+
 # Its password, if it has one, is not given to this state, which would show it in the arguments of psql.
 swh-deposit-role:
   postgres_user.present:
@@ -149,6 +161,7 @@ swh-deposit-database:
     - user: postgres
     - require:
       - postgres_user: swh-deposit-role
+{%- endif %}
 
 {%- if database.has_password %}
 
@@ -156,7 +169,7 @@ swh-deposit-role-password:
   deposit_database.password:
     - name: {{ database.user | json }}
     - require:
-      - postgres_user: swh-deposit-role
+      - swh-deposit-role
 {%- endif %}
 {%- endif %}
 
@@ -227,7 +240,7 @@ swh-deposit-migrated:
       - cmd: swh-deposit-virtualenv
 {%- endif %}
 {%- if database.is_here %}
-      - postgres_database: swh-deposit-database
+      - swh-deposit-database
 {%- if database.has_password %}
       - deposit_database: swh-deposit-role-password
 {%- endif %}
