@@ -202,8 +202,9 @@ def test_a_wrong_schedule_fails(registry: Registry, installation: Installation) 
     installation.configure(schedule={"by": "systemd"})
     code, states = registry.apply("kingfisher.archive")
     assert code != 0
-    failed = states["kingfisher-archive-schedule-is-unknown"]
-    assert failed["name"] == "kingfisher_archive:schedule:by must be one of cron, salt, not systemd"
+    failed = states["kingfisher-archive-pillar"]
+    assert "kingfisher_archive:schedule:by must be one of cron, salt, not 'systemd'" in failed["comment"]
+    assert not installation.cron_file.exists()
 
 
 # secrets

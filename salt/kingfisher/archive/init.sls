@@ -33,11 +33,6 @@ kingfisher-archive-schedule-needs-a-minion:
     - name: >-
         kingfisher_archive:schedule needs salt-call on this server: install salt-minion, or remove the setting, and run
         kingfisher.archive through salt-ssh from a schedule elsewhere
-{%- elif schedule and schedule.by not in ('cron', 'salt') %}
-
-kingfisher-archive-schedule-is-unknown:
-  test.fail_without_changes:
-    - name: kingfisher_archive:schedule:by must be one of cron, salt, not {{ schedule.by }}
 {%- endif %}
 
 # A file of its own in cron.d is found again whichever user it runs the command as, unlike an entry in a crontab.
