@@ -10,6 +10,7 @@ import psycopg2
 import pytest
 from kingfisher_salt.deposit import role
 from kingfisher_salt.errors import KingfisherError, SettingsError
+from kingfisher_salt.postgres import scram
 
 from tests.services.postgresql import PostgreSQL, programs
 
@@ -77,6 +78,6 @@ def test_no_password_is_told(db: dict[str, Any]) -> None:
 def test_the_verifier_is_what_postgresql_itself_makes(postgresql: PostgreSQL, db: dict[str, Any]) -> None:
     # Set in the other way, so that a mistake which both sides of ours share is found.
     quoted = db["user"].replace('"', '""')
-    postgresql.execute(f'ALTER ROLE "{quoted}" PASSWORD %s', (role.verifier(db["password"]),))
+    postgresql.execute(f'ALTER ROLE "{quoted}" PASSWORD %s', (scram.verifier(db["password"]),))
     psycopg2.connect(host=db["host"], port=db["port"], dbname="postgres", user=db["user"], password="first").close()
     assert os.environ.get("PGPASSWORD") is None

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
-import secrets
-import stringprep
 import subprocess
-import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import psycopg2
 
 from ..errors import KingfisherError, SettingsError
+from ..postgres.scram import verifier
 
 ROOT = "deposit:server:config:private:db"
-_ITERATIONS = 4096
 #: psql as PostgreSQL's superuser, who is known by the name of the operating system's user.
 _PSQL = ("runuser", "-u", "postgres", "--", "psql")
 
@@ -65,38 +59,6 @@ def set_password(db: Mapping[str, Any], psql: Sequence[str] = _PSQL) -> None:
             f"PostgreSQL at {address['host']}:{address['port']} refuses role {db['user']} with the password that was "
             "just set: is there a line for it in pg_hba.conf, and does it listen there?"
         )
-
-
-def verifier(password: str) -> str:
-    """Return what PostgreSQL stores of a password: RFC 5803, with SCRAM-SHA-256."""
-    salt = secrets.token_bytes(16)
-    salted = hashlib.pbkdf2_hmac("sha256", _prepared(password).encode(), salt, _ITERATIONS)
-    stored = hashlib.sha256(hmac.digest(salted, b"Client Key", "sha256")).digest()
-    server = hmac.digest(salted, b"Server Key", "sha256")
-    texts = [base64.b64encode(value).decode() for value in (salt, stored, server)]
-    return f"SCRAM-SHA-256${_ITERATIONS}:{texts[0]}${texts[1]}:{texts[2]}"
-
-
-def _prepared(password: str) -> str:
-    """Return the password as SASLprep (RFC 4013) has it or, if that forbids it, as it is, which PostgreSQL does."""
-    mapped = "".join(
-        " " if stringprep.in_table_c12(char) else char for char in password if not stringprep.in_table_b1(char)
-    )
-    normal = unicodedata.normalize("NFKC", mapped)
-    forbidden = (
-        stringprep.in_table_c12,
-        stringprep.in_table_c21_c22,
-        stringprep.in_table_c3,
-        stringprep.in_table_c4,
-        stringprep.in_table_c5,
-        stringprep.in_table_c6,
-        stringprep.in_table_c7,
-        stringprep.in_table_c8,
-        stringprep.in_table_c9,
-        stringprep.in_table_a1,
-    )
-    is_allowed = normal and not any(table(char) for char in normal for table in forbidden)
-    return normal if is_allowed else password
 
 
 def _address(db: Mapping[str, Any]) -> dict[str, Any]:
