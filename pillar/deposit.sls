@@ -115,7 +115,7 @@ deposit:
       private:
         media_root: /srv/swh-deposit/uploads
         db:
-          # Without a password, leave out the host: PostgreSQL then knows the service by its user.
+          # Without a password, leave out the host, and set deposit:user: PostgreSQL then knows the service by its user.
           host: 127.0.0.1
           port: 5432
           name: swh-deposit

@@ -196,3 +196,6 @@ class MemoryScrapyd:
 
     def end(self, _project: str, _spider: str, job: str, *, since: int = 0) -> End:
         return read_end(self.crawls[job].log[since:])
+
+    def head(self, _project: str, _spider: str, job: str, length: int) -> bytes:
+        return self.crawls[job].log[:length]

@@ -41,7 +41,8 @@ def render(minion: Minion, tmp_path: Path) -> Callable[[str, dict[str, Any]], st
 
 
 def requisites(state: dict[str, Any], kind: str) -> set[str]:
-    return {name for each in argument(state, kind) for name in each.values()}
+    found = argument(state, kind)
+    return {name for each in found for name in ([each] if isinstance(each, str) else each.values())}
 
 
 def test_the_example_pillar_has_no_mistake(pillar: dict[str, Any]) -> None:

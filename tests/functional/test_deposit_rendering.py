@@ -119,6 +119,9 @@ def test_migrations_are_before_the_restart_and_clients_after_them(minion: Minion
 def test_without_a_password_postgresql_knows_the_service_by_its_user(minion: Minion, pillar: dict[str, Any]) -> None:
     db = pillar["deposit"]["server"]["config"]["private"]["db"]
     del db["password"], db["host"]
+    text = argument(show(minion, SLS, pillar)["swh-deposit-pillar-is-incomplete"], "name")
+    assert "deposit:user must be swhdeposit, since PostgreSQL knows the service by its user: set it" in text
+    pillar["deposit"]["user"] = "swhdeposit"
     states = show(minion, SLS, pillar)
     assert argument(states["swh-deposit-role"], "name") == "swhdeposit"
     assert "swh-deposit-role-password" not in states
@@ -136,7 +139,7 @@ def test_the_development_platform_needs_no_private_settings(
     minion: Minion, render: Callable[..., str], pillar: dict[str, Any]
 ) -> None:
     del pillar["deposit"]["server"]["config"]["private"]
-    pillar["deposit"]["platform"] = "development"
+    pillar["deposit"] |= {"platform": "development", "user": "swhdeposit"}
     states = show(minion, SLS, pillar)
     assert argument(states["swh-deposit-database"], "name") == "swh-deposit-dev"
     assert argument(states["swh-deposit-media-root"], "name") == "/tmp/swh-deposit/uploads"

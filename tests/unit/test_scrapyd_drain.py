@@ -126,6 +126,19 @@ def test_killed_at_any_point_nothing_is_lost_or_doubled(
     assert point > 10
 
 
+def test_a_crawl_that_ends_while_a_drain_looks_at_it_is_not_scheduled_again(
+    make: Callable[..., MemoryScrapyd],
+) -> None:
+    for work, point in itertools.product(range(1, 12), range(1, 8)):
+        server = make()
+        server.add(Crawl("ends", work=work))
+        server.tick()
+        attempt(server, lambda server, step: run_drain(server, step, timeout=0), point)
+        run_drain(server, timeout=0)
+        assert run_resume(server)["failed"] == {}
+        finish(server)
+
+
 def test_scrapyd_restarted_in_the_middle_of_a_drain_loses_nothing(make: Callable[..., MemoryScrapyd]) -> None:
     for number in range(1, 40):
         server = make()

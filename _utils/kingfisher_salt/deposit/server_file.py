@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ import yaml
 from .. import database
 from ..errors import KingfisherError
 from .config import ROOT, Config
+from .tools import acting_as
 
 _PLACE = f"{ROOT}:configuration_file"
 #: What the server itself asks for in production, as paths of keys.
@@ -28,6 +29,8 @@ class Server:
     path: Path
     database: dict[str, Any] = field(repr=False)
     authentication: str
+    #: Who connects, where PostgreSQL knows the server by its user, and not by a password.
+    peer: str | None = None
 
     @property
     def setting(self) -> str:
@@ -41,7 +44,9 @@ class Server:
 
         :raises KingfisherError: if it does not answer, or has not the deposit's tables
         """
-        with database.connect(self.database, self.setting, readonly=readonly) as connection:
+        with ExitStack() as stack:
+            with acting_as(self.peer):
+                connection = stack.enter_context(database.connect(self.database, self.setting, readonly=readonly))
             yield connection
 
     @contextmanager
@@ -80,14 +85,16 @@ def read(config: Config) -> Server:
         raise KingfisherError(
             f"{path}: private:db must be a mapping with name, user, password, host and port: correct it"
         )
+    host, password = given.get("host") or "", given.get("password")
     return Server(
         path=path,
+        peer=config.user if not password and (not host or str(host).startswith("/")) else None,
         database={
-            "host": given.get("host") or "",
+            "host": host,
             "port": given.get("port") or "",
             "name": given["name"],
             "user": given.get("user") or "",
-            "password": given.get("password"),
+            "password": password,
             "passfile": None,
             "connect_timeout": 10,
         },

@@ -12,7 +12,8 @@ import pkgutil
 import pwd
 import signal
 import subprocess
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..errors import KingfisherError
@@ -120,19 +121,36 @@ def _person(config: Config) -> dict[str, Any]:
     """Return what Popen needs to run a program as the user in pillar, if there is one and this is root."""
     if not config.user:
         return {}
-    try:
-        found = pwd.getpwnam(config.user)
-    except KeyError:
-        raise KingfisherError(
-            f"{ROOT}:user: there is no user {config.user} on this server: salt 'ID' state.apply swh.deposit, or "
-            "correct the setting"
-        ) from None
+    found = _look_up(config.user)
     if os.geteuid() == found.pw_uid:
         return {}
     if os.geteuid():
         raise KingfisherError(f"{ROOT}:user: this must run as root, or as {config.user}: use sudo")
     groups = os.getgrouplist(config.user, found.pw_gid)
     return {"user": found.pw_uid, "group": found.pw_gid, "extra_groups": groups}
+
+
+@contextmanager
+def acting_as(user: str | None) -> Iterator[None]:
+    """Let root be another user within the context, as PostgreSQL sees who connects to its socket."""
+    if not user or os.geteuid():
+        yield
+        return
+    os.seteuid(_look_up(user).pw_uid)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+
+
+def _look_up(user: str) -> pwd.struct_passwd:
+    try:
+        return pwd.getpwnam(user)
+    except KeyError:
+        raise KingfisherError(
+            f"{ROOT}:user: there is no user {user} on this server: salt 'ID' state.apply swh.deposit, or correct the "
+            "setting"
+        ) from None
 
 
 def _last_line(text: str) -> str:

@@ -19,7 +19,7 @@ from .cancel import FORCED_WAIT, was_asked
 from .client import Client
 from .drainfile import Drain, Saved
 from .jobs import Job
-from .logs import Logs
+from .logs import Logs, LogStatus
 from .processes import CrawlProcess, crawl_processes
 from .resume import settle_scheduled
 from .schedule import lock_file
@@ -196,7 +196,7 @@ class _Run:
             was=job.state,
             complete=job.state == "pending" or process is not None,
             goes_on=goes_on if job.state == "running" else None,
-            log_size=log.size if log else 0,
+            log_size=log.size if log and not _is_written(job, log) else 0,
         )
 
     def _ask(self, job: Job) -> None:
@@ -276,6 +276,11 @@ class _Run:
             "finished": self._finished,
             "failed": failed,
         }
+
+
+def _is_written(job: Job, log: LogStatus) -> bool:
+    """Return whether a crawl wrote to its log since it began. It may even have ended since Scrapyd was asked."""
+    return job.state == "running" and log.age <= jobs.seconds_since(job.start_time)
 
 
 def came_to_its_end(client: Client, logs: Logs, saved: Saved) -> bool:

@@ -31,7 +31,7 @@ class Saved:
     complete: bool = True
     #: Whether it has a JOBDIR, so that it goes on where it stopped.
     goes_on: bool | None = None
-    #: The size of its log when it was saved, then when it was scheduled again: what is after that is of a later run.
+    #: How much of its log is of an earlier run: when it was saved, and then when it was scheduled again.
     log_size: int = 0
     #: Whether it was asked to stop. A second signal would be an unclean end.
     signalled: bool = False

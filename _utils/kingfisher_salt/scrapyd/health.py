@@ -8,7 +8,6 @@ import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -111,7 +110,7 @@ def _stalled(client: Client, logs: Logs, running: list[Job]) -> Iterator[Problem
     limit = client.config.stalled_minutes * _MINUTE
     for job in running:
         log = logs.status(job.project, job.spider, job.id)
-        silence = log.age if log else _seconds_since(job.start_time)
+        silence = log.age if log else jobs.seconds_since(job.start_time)
         if silence > limit:
             what = "its log has not grown" if log else "it has no log"
             yield Problem(
@@ -213,11 +212,3 @@ def _disks(client: Client) -> Iterator[Problem]:
                 f"the disk of {directory} has {free:.1f}% free: a crawl whose log cannot be made costs Scrapyd a slot",
                 "kingfisher.archive, then kingfisher.prune",
             )
-
-
-def _seconds_since(text: str | None) -> float:
-    """Return the seconds since a time of Scrapyd's, which is in the time zone of its host."""
-    try:
-        return (datetime.now() - datetime.fromisoformat(text or "")).total_seconds()  # noqa: DTZ005
-    except ValueError:
-        return 0

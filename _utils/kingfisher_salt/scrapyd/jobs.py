@@ -7,6 +7,7 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,14 @@ def _job(state: str, entry: Mapping[str, Any]) -> Job:
         start_time=entry.get("start_time"),
         end_time=entry.get("end_time"),
     )
+
+
+def seconds_since(text: str | None) -> float:
+    """Return the seconds since a time of Scrapyd's, which is in the time zone of its host."""
+    try:
+        return (datetime.now() - datetime.fromisoformat(text or "")).total_seconds()  # noqa: DTZ005
+    except ValueError:
+        return 0
 
 
 def show(client: Client, job: Job) -> dict[str, Any]:
