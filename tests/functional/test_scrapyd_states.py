@@ -79,7 +79,9 @@ def test_scheduled_is_one_crawl_for_one_name(host: Host, apply: Callable[..., An
     again = host.state("scheduled", name="one", spider="quick")
     assert (again.result, again.changes) == (True, {})
     _, other = apply("scheduled", name="two", spider="quick")
-    assert other.changes["job"]["new"] != job
+    second = other.changes["job"]["new"]
+    assert second != job
+    wait_for(lambda: host.call("status", second)["state"] == "finished")
     wrong = host.state("scheduled", name="three", spider="quik")
     assert (wrong.result, wrong.changes) == (False, {})
     assert "did you mean quick?" in wrong.comment

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from contextlib import contextmanager
 from datetime import datetime, timezone
@@ -69,11 +70,18 @@ class Scheduler:
         try:
             yield
         except Exception as e:  # what its transports and its database raise
-            said = str(e).strip().splitlines()
             raise Refused(
-                f"{self.place} does not answer ({type(e).__name__}{': ' + said[0][:200] if said else ''}): start "
-                f"it, or correct scheduler in {os.environ['SWH_CONFIG_FILENAME']}, and run this again"
+                f"{self.place} does not answer ({_reason(e)}): start it, or correct scheduler in "
+                f"{os.environ['SWH_CONFIG_FILENAME']}, and run this again"
             ) from e
+
+
+def _reason(error: Exception) -> str:
+    """Return the system's own words, which the transports wrap in several of theirs, or else the first line."""
+    if words := re.search(r"\[Errno \d+\] ([A-Z][\w ]+)", str(error)):
+        return words[1]
+    first, *_ = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {first[:200]}".removesuffix(": ")
 
 
 # Deposits
