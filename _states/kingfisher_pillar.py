@@ -11,7 +11,7 @@ def __virtual__():
     return False, "kingfisher_pillar: the module of this name is not there: salt 'ID' saltutil.sync_all"
 
 
-def checked(name, required=None, optional=None):
+def checked(name, required=None, optional=None, problems=None):
     """
     Check sections of pillar. The macro ``checked`` in salt/lib.jinja puts this first, and all else after it.
 
@@ -23,6 +23,8 @@ def checked(name, required=None, optional=None):
         The sections that must be there, a list.
     optional
         The sections that are checked if they are there.
+    problems
+        What the states found wrong themselves, a list of sentences.
 
     .. code-block:: yaml
 
@@ -39,11 +41,12 @@ def checked(name, required=None, optional=None):
         ret["comment"] = "It was checked above, with the others."
         return ret
     checks = [low for low in __lowstate__ if low["state"] == __virtualname__]
-    checks = checks or [{"name": name, "required": required, "optional": optional}]
+    checks = checks or [{"name": name, "required": required, "optional": optional, "problems": problems}]
     wrong, names = [], []
     try:
         for low in checks:
-            found = __salt__["kingfisher_pillar.problems"](
+            found = [str(problem) for problem in low.get("problems") or []]
+            found += __salt__["kingfisher_pillar.problems"](
                 list(low.get("required") or []), list(low.get("optional") or [])
             )
             if found:

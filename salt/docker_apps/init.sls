@@ -1,6 +1,6 @@
 # Applications under Docker Compose: directory, compose file, variables, containers and cron jobs. What leaves pillar is
 # taken down. While maintenance:halted is set, workers and cron jobs stop.
-{%- from "lib.jinja" import halted with context %}
+{%- from "lib.jinja" import checked, halted with context %}
 {%- set apps = pillar.get('docker_apps') or {} %}
 {%- set user = (pillar.get('docker') or {}).get('user') %}
 {%- set cron_file = '/etc/cron.d/kingfisher-docker-apps' %}
@@ -14,11 +14,7 @@ include:
 
 {%- if apps and not user %}
 
-docker-apps-need-a-user:
-  test.fail_without_changes:
-    - name: docker:user and docker:uid are not in this server's pillar, and docker_apps needs them
-    - order: first
-    - failhard: True
+{{ checked('docker_apps', problems=['docker:user and docker:uid are not set, and docker_apps needs them']) }}
 {%- else %}
 
 # What is put in place is marked as ours before, so that it is found again.

@@ -20,6 +20,10 @@ from tests.functional.test_rendering import argument, function, show
 SECRET = "h1dden"
 NASTY = f'{SECRET}: #"$x" it\'s 100% \\ `y` é 😀'
 SLS = "swh.deposit"
+UNKNOWN_TO_POSTGRESQL = (
+    "deposit:server:config:private:db:password is not set, nor deposit:user to swhdeposit, by whom PostgreSQL knows "
+    "the service without"
+)
 
 
 @pytest.fixture
@@ -50,10 +54,13 @@ def render(minion: Minion, tmp_path: Path) -> Callable[..., str]:
 
 def test_the_example_lacks_no_more_than_secrets(minion: Minion) -> None:
     states = show(minion, SLS, yaml.safe_load((ROOT / "pillar/deposit.sls").read_text()))
-    assert [*states] == ["swh-deposit-pillar-is-incomplete"]
-    text = argument(states["swh-deposit-pillar-is-incomplete"], "name")
-    missing = re.findall(r"(\S+) is not set", text)
-    assert missing == ["deposit:server:config:private:secret_key", "deposit:server:broker"]
+    assert [*states] == ["swh-deposit-pillar"]
+    problems = argument(states["swh-deposit-pillar"], "problems")
+    assert problems == [
+        "deposit:server:config:private:secret_key is not set",
+        "deposit:server:broker is not set",
+        UNKNOWN_TO_POSTGRESQL,
+    ]
 
 
 def test_what_is_wrong_is_told_at_once_and_changes_nothing(minion: Minion, pillar: dict[str, Any]) -> None:
@@ -63,9 +70,8 @@ def test_what_is_wrong_is_told_at_once_and_changes_nothing(minion: Minion, pilla
     server["workers"]["lister"] = {}
     pillar["deposit"]["bin_directory"] = "/srv/bin"
     states = show(minion, SLS, pillar)
-    assert [function(state) for state in states.values()] == ["test.fail_without_changes"]
-    text = argument(states["swh-deposit-pillar-is-incomplete"], "name")
-    assert text.split(": ", 1)[1].split("; ") == [
+    assert [function(state) for state in states.values()] == ["kingfisher_pillar.checked"]
+    assert argument(states["swh-deposit-pillar"], "problems") == [
         "deposit:server:config:storage is not set",
         "deposit:server:config:private:db:name is not set",
         "deposit:server:config:keycloak:server_url is not set",
@@ -119,14 +125,14 @@ def test_migrations_are_before_the_restart_and_clients_after_them(minion: Minion
 def test_without_a_password_postgresql_knows_the_service_by_its_user(minion: Minion, pillar: dict[str, Any]) -> None:
     db = pillar["deposit"]["server"]["config"]["private"]["db"]
     del db["password"], db["host"]
-    text = argument(show(minion, SLS, pillar)["swh-deposit-pillar-is-incomplete"], "name")
-    assert "deposit:user must be swhdeposit, since PostgreSQL knows the service by its user: set it" in text
+    [problem] = argument(show(minion, SLS, pillar)["swh-deposit-pillar"], "problems")
+    assert problem == UNKNOWN_TO_POSTGRESQL
     pillar["deposit"]["user"] = "swhdeposit"
     states = show(minion, SLS, pillar)
     assert argument(states["swh-deposit-role"], "name") == "swhdeposit"
     assert "swh-deposit-role-password" not in states
     db["user"] = "other"
-    assert [*show(minion, SLS, pillar)] == ["swh-deposit-pillar-is-incomplete"]
+    assert [*show(minion, SLS, pillar)] == ["swh-deposit-pillar"]
 
 
 def test_a_database_elsewhere_is_left_alone(minion: Minion, pillar: dict[str, Any]) -> None:

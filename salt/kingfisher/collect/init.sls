@@ -14,7 +14,12 @@ include:
   - kingfisher.collect.operator
 {%- endif %}
 
-{{ checked('kingfisher.collect', optional=['kingfisher_collect', 'scrapyd', 'system_contacts']) }}
+{%- set problems = [] %}
+{%- if has_scrapyd and collect.retention_days and 'kingfisher_archive' not in pillar %}
+{%-   do problems.append('kingfisher_collect:retention_days deletes crawls that the archive has decided on, and '
+                        'kingfisher_archive is not set: set it, or remove retention_days') %}
+{%- endif %}
+{{ checked('kingfisher.collect', optional=['kingfisher_collect', 'scrapyd', 'system_contacts'], problems=problems) }}
 
 # Of a Scrapyd host that leaves pillar, what was collected stays, with the logs and the eggs.
 {{ owned('kingfisher.collect', files=owned_files if has_scrapyd else [],
@@ -179,14 +184,6 @@ kingfisher-collect-schedule-needs-a-minion:
     - name: >-
         kingfisher_collect:reports and kingfisher_collect:retention_days need salt-call on this server: install
         salt-minion, or set reports to False and retention_days to nothing
-{%- endif %}
-{%- if collect.retention_days and 'kingfisher_archive' not in pillar %}
-
-kingfisher-collect-retention-needs-the-archive:
-  test.fail_without_changes:
-    - name: >-
-        kingfisher_collect:retention_days deletes crawls that the archive has decided on, and kingfisher_archive is not
-        in this server's pillar: add it, or remove retention_days
 {%- endif %}
 {%- endif %}
 

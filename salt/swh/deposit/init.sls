@@ -2,7 +2,7 @@
 # If pillar lacks anything that it needs, nothing is changed.
 {%- from "swh/deposit/map.jinja" import has_server, problems, server, database, workers, has_check, mailto, configuration,
     virtualenv, check_directory, check_state, cron_file, units, bin, python, media_root, functions with context %}
-{%- from "lib.jinja" import halted, current, install with context %}
+{%- from "lib.jinja" import checked, halted, current, install with context %}
 {%- set requirements = configuration ~ '/requirements.txt' %}
 
 {%- if not has_server %}
@@ -39,11 +39,7 @@ swh-deposit-units-unloaded:
 
 {%- elif problems %}
 
-swh-deposit-pillar-is-incomplete:
-  test.fail_without_changes:
-    - name: {{ ((problems | length | string ~ ' problems in pillar, and nothing was changed: ' if problems | length > 1
-                 else 'Nothing was changed: ') ~ problems | join('; ')) | json }}
-    - failhard: True
+{{ checked('swh.deposit', problems=problems) }}
 
 {%- else %}
 
