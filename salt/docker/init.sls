@@ -1,14 +1,21 @@
 # Docker, its compose plugin, and the user that applications are run as and files are written as.
+{%- from "lib.jinja" import checked with context %}
 {%- set docker = pillar.get('docker') or {} %}
 
 {%- if docker %}
 {#- Debian 12 has no compose plugin, only the old docker-compose: docker:packages has to name another. -#}
 {%- set packages = docker.get('packages') or ['docker.io', 'docker-cli', 'docker-compose'] %}
 
+{%- set problems = [] %}
+{%- for key in ('user', 'uid') if not docker.get(key) %}
+{%-   do problems.append('docker:' ~ key ~ ' is not set') %}
+{%- endfor %}
+{{ checked('docker', problems=problems) }}
+
 # A container writes files by number. If the numbers differ, nothing at all is changed.
 docker-checked:
   docker_apps.checked:
-    - order: first
+    - order: 1
     - failhard: True
 
 docker-packages:

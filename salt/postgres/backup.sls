@@ -99,6 +99,20 @@ postgres-backup-pgbackrest-configuration:
       - pkg: postgres-backup-pgbackrest
     - require_in:
       - file: postgres-configuration
+{%- if backup.get('repo_type') == 'posix' %}
+
+postgres-backup-repository:
+  file.directory:
+    - name: {{ backup.get('repo_path') | json }}
+    - user: postgres
+    - group: postgres
+    - mode: '0750'
+    - makedirs: True
+    - require:
+      - pkg: postgres-backup-pgbackrest
+    - require_in:
+      - file: postgres-configuration
+{%- endif %}
 {%- if not replication %}
 
 # It is there before the first segment is sent, or soon after.
@@ -107,7 +121,7 @@ postgres-backup-stanza:
     - name: {{ ('pgbackrest --stanza=' ~ (stanza | quote) ~ ' stanza-create') | json }}
     - runas: postgres
     - unless:
-      - {{ ('runuser -u postgres -- pgbackrest --stanza=' ~ (stanza | quote) ~ ' info | grep -q "status: \\(ok\\|error (no valid backups)\\)"') | json }}
+      - {{ ('pgbackrest --stanza=' ~ (stanza | quote) ~ ' info | grep -q "status: \\(ok\\|error (no valid backups)\\)"') | json }}
     - require:
       - file: postgres-backup-pgbackrest-configuration
       - postgres_server: postgres-reloaded

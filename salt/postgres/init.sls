@@ -138,11 +138,11 @@ postgres-service:
     - require:
       - file: postgres-configuration
 
-# Reloads, and restarts only for what PostgreSQL reads at its start alone.
+# Reloads, and restarts only for what PostgreSQL reads at its start alone. What was refused fails until it is corrected.
 postgres-reloaded:
   postgres_server.reloaded:
     - unit: {{ unit }}
-    - onchanges:
+    - watch:
       - file: postgres-configuration
     - require:
       - service: postgres-service

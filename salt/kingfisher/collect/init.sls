@@ -33,20 +33,26 @@ kingfisher-collect-packages:
       - cron
       - python3-venv
 
+{%- if collect.group != collect.user %}
+
 kingfisher-collect-group:
   group.present:
     - name: {{ collect.group | json }}
+{%- endif %}
 
+# With a group of its own name.
 kingfisher-collect-user:
   user.present:
     - name: {{ collect.user | json }}
     - shell: /bin/bash
     - usergroup: True
+{%- if collect.group != collect.user %}
     - groups:
       - {{ collect.group | json }}
     - remove_groups: False
     - require:
       - group: kingfisher-collect-group
+{%- endif %}
 
 kingfisher-collect-directories:
   file.directory:
