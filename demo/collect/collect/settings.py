@@ -1,4 +1,6 @@
-"""Settings. A crawl is scheduled with FILES_STORE and PUBLISHER_URL."""
+"""Settings. A crawl is scheduled with PUBLISHER_URL, and with FILES_STORE unless it is in the environment."""
+
+import os
 
 BOT_NAME = "collect"
 SPIDER_MODULES = ["collect.spiders"]
@@ -10,7 +12,7 @@ TELNETCONSOLE_ENABLED = False
 RETRY_ENABLED = False
 HTTPERROR_ALLOW_ALL = True
 
-FILES_STORE = ""
+FILES_STORE = os.getenv("FILES_STORE", "")
 PUBLISHER_URL = ""
 EXTENSIONS = {"collect.files_store.FilesStore": 100}
 LOG_FORMATTER = "collect.log_formatter.LogFormatter"
