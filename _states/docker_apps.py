@@ -91,9 +91,6 @@ def pruned(name):
         docker-apps-pruned:
           docker_apps.pruned
     """
-    if not __opts__["test"]:
-        # A minion keeps the pillar that it had. With that, docker_apps.update could stop workers that states started.
-        __salt__["saltutil.refresh_pillar"]()
     return _apply(name, "docker_apps.prune")
 
 

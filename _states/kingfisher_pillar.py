@@ -15,7 +15,8 @@ def checked(name, required=None, optional=None, problems=None):
     """
     Check sections of pillar. The macro ``checked`` in salt/lib.jinja puts this first, and all else after it.
 
-    Of several such states, the first to run checks for all of them, so that one message has all that is wrong.
+    Of several such states, the first to run checks for all of them, so that one message has all that is wrong. If
+    nothing is, the minion refreshes the pillar that its functions get.
 
     name
         What needs these sections, for the message.
@@ -62,4 +63,7 @@ def checked(name, required=None, optional=None, problems=None):
             f"Nothing was changed, since {', '.join(names)} cannot be set up with the pillar of {__grains__['id']}: "
             f"{'; '.join(wrong)}. Correct the files that pillar/top.sls names for it, and apply again."
         )
+    elif not __opts__["test"]:
+        # States have this pillar, but functions that are called later would have what the minion got when it started.
+        __salt__["saltutil.refresh_pillar"]()
     return ret

@@ -258,6 +258,8 @@ docker_apps:
     #   static: ghcr.io/open-contracting/data-registry-static:latest
     # With False, nothing is pulled: images have to be on the server.
     pull: True
+    # Where it writes what is downloaded from it. The user owns the directory.
+    host_dir: /data/storage/exporter
     site: registry
     port: 8002
     static_port: 8003
@@ -274,7 +276,7 @@ docker_apps:
     service: cron
     migrate: python manage.py migrate
     # The services that stop while the server is halted. If unset, all.
-    workers: [exporter, flattener]
+    workers: [exporter, flattener, wiper]
     # Besides what containers say of themselves: a page, or a command in the container of a service.
     health:
       url: http://localhost:8002/
@@ -308,6 +310,3 @@ docker_apps:
       REQUESTS_POOL_MAXSIZE: 20
     service: cron
     migrate: python manage.py migrate
-
-# Where the Data Registry writes what is downloaded from it.
-exporter_host_dir: /data/storage/exporter

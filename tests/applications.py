@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 import uuid
@@ -15,7 +16,9 @@ TESTS = Path(__file__).parent
 
 
 def environment() -> dict[str, str]:
-    """Return what is in the file .env of the working directory, like what Docker gives to a container."""
+    """Return what is in the file .env of the working directory, or what Docker gives to a container."""
+    if not Path(".env").exists():
+        return dict(os.environ)
     return dict(line.split("=", 1) for line in Path(".env").read_text().splitlines())
 
 

@@ -12,10 +12,10 @@ include:
   - docker
 {%- endif %}
 
-{%- if apps and not user %}
+{%- set problems = ['docker:user and docker:uid are not set, and docker_apps needs them'] if apps and not user else [] %}
+{{ checked('docker_apps', problems=problems) }}
 
-{{ checked('docker_apps', problems=['docker:user and docker:uid are not set, and docker_apps needs them']) }}
-{%- else %}
+{%- if not problems %}
 
 # What is put in place is marked as ours before, so that it is found again.
 docker-apps-pruned:

@@ -115,6 +115,7 @@ def test_cron_jobs_are_there_unless_the_server_is_halted(minion: Minion, render:
 def test_nothing_is_installed_without_a_section(minion: Minion) -> None:
     assert set(show(minion, "docker,docker_apps", {})) == {
         "docker-is-not-in-pillar",
+        "docker_apps-pillar",
         "docker-apps-pruned",
         "docker-apps-cron",
     }

@@ -904,3 +904,9 @@ def test_a_log_that_cannot_be_told_says_why(case: Case) -> None:
 def test_the_log_of_another_task_comes_from_the_command_in_pillar(case: Case) -> None:
     case.add("exporter")
     assert case.log("exporter", 3, logs=["seq", "--separator", "\n{task} ", "{lines}"]) == "1\nexporter 2\nexporter 3"
+
+
+def test_a_log_is_shown_without_colors_and_the_passwords_of_addresses(case: Case) -> None:
+    case.add("exporter")
+    line = "\\033[31mno answer from amqp://app:hunter2@broker:5672\\033[0m\\n"
+    assert case.log("exporter", 3, logs=["printf", line]) == "no answer from amqp://app:**@broker:5672"

@@ -35,7 +35,7 @@ class Api:
     They accept a deletion, and a worker of theirs carries it out: here at once, unless ``lazy``.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self.collections: set[int] = set()
         self.datasets: dict[int, str] = {}
         self.lazy = False
@@ -48,9 +48,9 @@ class Api:
         class Handler(_Handler):
             owner = api
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer((host, 0), Handler)
         self._server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        self.url = f"http://{host}:{self._server.server_address[1]}"
 
     def answer(self, method: str, path: str) -> tuple[int, Any]:
         parts = urlsplit(path)

@@ -98,9 +98,9 @@ class Application:
     def said(self, output: Output) -> str:
         """Return the last line that a command said, without colors and credentials."""
         for text in (output.stderr, output.stdout):
-            lines = [line.strip() for line in _ESCAPES.sub("", text).splitlines() if line.strip()]
+            lines = [line.strip() for line in plain(text).splitlines() if line.strip()]
             if lines:
-                return _short(_CREDENTIALS.sub(r"\1:**@", lines[-1]))
+                return _short(without_credentials(lines[-1]))
         return "it said nothing"
 
     def _ended(self, words: tuple[str, ...], output: Output) -> str:
@@ -173,6 +173,16 @@ class Application:
     def _not_started(self, error: OSError) -> str:
         what = "the command" if self.manage else "Docker"
         return f"{self.name}: {error.filename or what}: {error.strerror}: correct {self.place}"
+
+
+def plain(text: str) -> str:
+    """Return what a program wrote, without what tells a terminal to change colors or to clear lines."""
+    return _ESCAPES.sub("", text)
+
+
+def without_credentials(text: str) -> str:
+    """Return a text without the passwords of the addresses in it."""
+    return _CREDENTIALS.sub(r"\1:**@", text)
 
 
 def _short(text: str) -> str:

@@ -60,7 +60,9 @@ def python(
     before_answer_after = 3
     if len(parts) != before_answer_after:
         why = "its answer is too long" if output.cut else f"exit code {output.code}, {app.said(output)}"
-        raise ApplicationError(f"{app.name}'s shell gave no answer: {why}: try {app.place} shell by hand")
+        raise ApplicationError(
+            f"{app.name}'s shell gave no answer: {why}: run its command shell by hand, by {app.place}"
+        )
     answer = json.loads(parts[1])
     if "raised" in answer:
         said = answer["said"].strip().splitlines() or [answer["raised"]]

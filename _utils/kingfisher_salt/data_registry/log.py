@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ..apps.application import Application
+from ..apps.application import Application, plain, without_credentials
 from ..apps.process import StillRunningError, run
 from ..errors import KingfisherError
 from ..scrapyd.client import Client
@@ -89,4 +89,5 @@ def _container(config: Config, app: Application, task: str, count: int) -> str:
         raise KingfisherError(f"the log of {task} cannot be had ({why}): correct {setting}") from e
     if output.code:
         raise KingfisherError(f"the log of {task} cannot be had ({app.said(output)}): correct {setting}")
-    return "\n".join(output.stdout.splitlines()[-count:] if count else [])
+    text = without_credentials(plain(output.stdout))
+    return "\n".join(text.splitlines()[-count:] if count else [])

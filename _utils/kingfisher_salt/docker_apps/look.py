@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
+from ..apps.application import plain
 from ..errors import KingfisherError
 from . import config, differences, health, pin, records
 from .change import look
@@ -13,7 +13,6 @@ from .config import App
 
 #: Bytes of a log that are read.
 _LOG = 500_000
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def status(app: App) -> dict[str, Any]:
@@ -63,7 +62,7 @@ def logs(app: App, service: str | None, lines: int) -> str:
             f"{app.name}: its logs cannot be read: {docker.said(output)}: correct it, and run this again"
         )
     # Compose clears lines even where there is no terminal.
-    return docker.mask(_ESCAPES.sub("", output.stdout))
+    return docker.mask(plain(output.stdout))
 
 
 def run(app: App, command: str, service: str | None, timeout: float | None, *, dry_run: bool) -> dict[str, Any]:

@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from ..apps.application import ApplicationError
+from ..apps.application import ApplicationError, plain
 from .collections import collections, find, notes
 from .config import Config
 
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 _LINE = re.compile(r"([a-z_]{3,30}): (.{0,200})")
 
 
@@ -38,7 +37,7 @@ def said(text: str) -> dict[str, Any]:
     """Return the ``key: value`` lines of ``collectionstatus``, those of the compiled collection below ``compiled``."""
     says: dict[str, Any] = {}
     part = says
-    for line in _ESCAPES.sub("", text).splitlines():
+    for line in plain(text).splitlines():
         # Older versions begin the part of the compiled collection by an empty line alone.
         if not line.strip() or line.strip() == "Compiled collection":
             part = says.setdefault("compiled", {}) if says else says

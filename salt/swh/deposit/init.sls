@@ -37,11 +37,11 @@ swh-deposit-units-unloaded:
     - onchanges:
       - file: swh-deposit-removed
 
-{%- elif problems %}
+{%- else %}
 
 {{ checked('swh.deposit', problems=problems) }}
 
-{%- else %}
+{%- if not problems %}
 
 swh-deposit-packages:
   pkg.installed:
@@ -460,5 +460,6 @@ swh-deposit-check-removed:
       - {{ check_directory }}
       - {{ check_state }}
       - {{ configuration }}/check.json
+{%- endif %}
 {%- endif %}
 {%- endif %}

@@ -1,9 +1,14 @@
 """The settings that matter to operators, under the names that the Data Registry has for them."""
 
 import json
+import os
 from pathlib import Path
 
-_given = json.loads(Path("settings.json").read_text())
+from core.environment import read
+
+# A container has variables instead of the file.
+_path = Path("settings.json")
+_given = json.loads(_path.read_text()) if _path.exists() else read(os.environ)
 
 SECRET_KEY = "for tests"
 DEBUG = False

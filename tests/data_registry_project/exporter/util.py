@@ -1,10 +1,13 @@
 import json
+import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pika
 from django.conf import settings
+
+logger = logging.getLogger(__name__)
 
 
 class Export:
@@ -35,6 +38,19 @@ def declare(*queues: str) -> None:
         channel.queue_declare(f"{exchange}_{queue}", durable=True)
         channel.queue_bind(f"{exchange}_{queue}", exchange, f"{exchange}_{queue}")
     connection.close()
+
+
+def write_files(queue: str, *names: str) -> None:
+    """Write files for each job that a message tells of, and say so in the log."""
+
+    def write(message: Any) -> None:
+        directory = Export(message["job_id"]).directory
+        directory.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (directory / name).write_text("x")
+        logger.info("Wrote %s for %s", ", ".join(names), message)
+
+    consume(queue, write)
 
 
 def consume(queue: str, callback: Callable[[Any], None]) -> None:
