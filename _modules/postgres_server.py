@@ -83,6 +83,23 @@ def reload_(unit):
         return postgres_cluster.reload(Psql(), unit)
 
 
+def check_configuration():
+    """
+    Check the configuration in the files, whether or not PostgreSQL has read them.
+
+    Fails if PostgreSQL refuses it, with which it could not be started again.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'registry' postgres_server.check_configuration
+    """
+    with _told():
+        postgres_cluster.check_configuration(Psql())
+    return True
+
+
 def make_replica(data_directory, version, passfile, dry_run=False):
     """
     Copy the primary of pillar ``postgres:replication``, unless that was done.

@@ -65,7 +65,9 @@ def configured(name, **kwargs):
 
 def reloaded(name, unit, **kwargs):
     """
-    Let PostgreSQL read its configuration, and restart it if only that helps. To be used with ``onchanges``.
+    Have a configuration that PostgreSQL takes. If it changed, let PostgreSQL read it, and restart if only that helps.
+
+    To be used with ``watch``. Without a change, a configuration that was refused before is still a failure.
 
     name
         Any name for this state.
@@ -77,8 +79,27 @@ def reloaded(name, unit, **kwargs):
         postgres-reloaded:
           postgres_server.reloaded:
             - unit: postgresql@17-main
-            - onchanges:
+            - watch:
               - file: postgres-configuration
+    """
+    ret = {"name": name, "result": True, "changes": {}, "comment": f"{unit} takes its configuration."}
+    if __opts__["test"]:
+        return ret
+    try:
+        __salt__["postgres_server.check_configuration"]()
+    except CommandExecutionError as e:
+        return {**ret, "result": False, "comment": str(e)}
+    return ret
+
+
+def mod_watch(name, unit, **kwargs):
+    """
+    Let PostgreSQL read its configuration, which changed. It is what ``reloaded`` does with ``watch``.
+
+    name
+        Any name for this state.
+    unit
+        The systemd unit, like postgresql@17-main.
     """
     ret = {"name": name, "result": True, "changes": {unit: {"old": None, "new": "reloaded"}}, "comment": ""}
     if __opts__["test"]:

@@ -11,7 +11,7 @@ postgres-is-not-in-pillar:
     - name: There is no postgres in this server's pillar
 {%- else %}
 
-{{ checked('postgres', required=['postgres'] + required) }}
+{{ checked('postgres', required=['postgres'] + required, optional=['postgres:replication']) }}
 
 include:
   - postgres.backup

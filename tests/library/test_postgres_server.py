@@ -12,7 +12,7 @@ from typing import Any
 import psycopg2
 import pytest
 from kingfisher_salt.errors import SettingsError
-from kingfisher_salt.postgres import apply
+from kingfisher_salt.postgres import apply, server
 from kingfisher_salt.postgres.psql import Psql, SqlError
 
 from tests.services.postgresql import PostgreSQL, programs
@@ -246,3 +246,26 @@ def test_no_password_is_said_or_kept(run: Apply, pillar: dict[str, Any], tmp_pat
     with pytest.raises(SqlError, match="no_such") as caught:
         run(pillar)
     assert "SCRAM" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("line", "refused"),
+    [
+        ("work_mem = 'nonsense'", r"postgresql\.auto\.conf, line 1: work_mem: setting could not be applied"),
+        ("max_connections = 'nonsense'", "max_connections: setting could not be applied"),
+        ("work_men = '4MB'", "work_men: unrecognized configuration parameter"),
+        ("max_connections = 77", None),
+    ],
+)
+def test_a_mistake_is_told_from_what_waits_for_a_restart(psql: Psql, line: str, refused: str | None) -> None:
+    path = Path(psql.rows("SELECT current_setting('data_directory') AS path")[0]["path"]) / "postgresql.auto.conf"
+    before = path.read_text()
+    path.write_text(f"{line}\n")
+    try:
+        if refused is None:
+            server.check_configuration(psql)
+        else:
+            with pytest.raises(server.ServerError, match=refused):
+                server.check_configuration(psql)
+    finally:
+        path.write_text(before)

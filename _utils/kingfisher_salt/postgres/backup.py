@@ -18,6 +18,7 @@ from typing import Any
 from ..archive.bucket import Bucket, connect, errors
 from ..archive.upload import Senders, Upload
 from ..errors import KingfisherError, LockedError, StoreError
+from .psql import reason
 
 GLOBALS = "globals"
 LOCK = Path("/run/lock/kingfisher-postgres-backup.lock")
@@ -107,9 +108,9 @@ class Backup:
                 process.stdin.close()
             except BrokenPipeError:
                 pass
-            said = process.stderr.read().decode(errors="replace").strip()
+            said = process.stderr.read().decode(errors="replace")
         if process.returncode:
-            raise BackupError(f"{key} cannot be restored: {said.splitlines()[0] if said else 'pg_restore failed'}")
+            raise BackupError(f"{key} cannot be restored: {reason(said)}")
 
     def _dump(self, database: str, now: datetime) -> str:
         if database == GLOBALS:
@@ -138,9 +139,9 @@ class Backup:
             assert process.stderr
             while chunk := process.stdout.read(_CHUNK):
                 upload.write(chunk)
-            said = process.stderr.read().decode(errors="replace").strip().splitlines()
+            said = process.stderr.read().decode(errors="replace")
         if process.returncode:
-            raise BackupError(said[-1] if said else f"{argv[-2]} ended with {process.returncode}")
+            raise BackupError(f"{argv[len(self._as_postgres)]}: {reason(said)}")
 
     def _size(self, database: str) -> int:
         """Return about how large the dump can be, from which follows the size of its parts."""
@@ -150,8 +151,7 @@ class Backup:
         argv = [*self._as_postgres, "psql", "--no-psqlrc", "--no-align", "--tuples-only", f"--dbname={database}"]
         ended = subprocess.run(argv, input=query, capture_output=True, text=True, check=False, cwd="/")
         if ended.returncode:
-            said = ended.stderr.strip().splitlines()
-            raise BackupError(said[-1] if said else "psql failed")
+            raise BackupError(reason(ended.stderr))
         return int(ended.stdout)
 
     def _delete_old(self, database: str, now: datetime) -> None:
@@ -182,11 +182,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif given.command == "list":
             print("\n".join(backup.keys()))
         elif given.command == "fetch":
-            backup.fetch(given.key, sys.stdout.buffer.write)
+            # Closed here, a full disk is an error like others.
+            with os.fdopen(sys.stdout.fileno(), "wb", closefd=False) as file:
+                backup.fetch(given.key, file.write)
         else:
             backup.verify(given.key)
-    except KingfisherError as e:
-        print(f"The backup of PostgreSQL failed: {_ours(e)}", file=sys.stderr)
+    except (KingfisherError, OSError) as e:
+        what = "The backup of PostgreSQL" if given.command == "run" else f"backup {given.command}"
+        print(f"{what} failed: {_ours(e)}", file=sys.stderr)
         return 1
     return 0
 

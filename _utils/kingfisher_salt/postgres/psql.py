@@ -50,7 +50,7 @@ class Psql:
         except OSError as e:
             raise SqlError(f"{self.command[0]} cannot be run ({e.strerror}): is PostgreSQL installed here?") from e
         if ended.returncode:
-            raise SqlError(f"PostgreSQL, database {database}: {_said(ended.stderr)}")
+            raise SqlError(f"PostgreSQL, database {database}: {reason(ended.stderr)}")
         return ended.stdout.strip()
 
     def rows(self, query: str, database: str = "postgres") -> list[dict[str, Any]]:
@@ -69,10 +69,10 @@ def literal(text: str) -> str:
     return "'{}'".format(text.replace("'", "''"))
 
 
-def _said(stderr: str) -> str:
-    """Return PostgreSQL's first complaint, without the line of the statement, which may hold a secret."""
+def reason(stderr: str) -> str:
+    """Return the first complaint of a program, without the line of the statement, which may hold a secret."""
     lines = [line for line in stderr.splitlines() if "ERROR:" in line or "FATAL:" in line or "error:" in line]
-    text = (lines or stderr.strip().splitlines() or ["psql gave no reason"])[0]
+    text = (lines or stderr.strip().splitlines() or ["no reason was given"])[0]
     for mark in ("ERROR:", "FATAL:", "error:"):
         text = text.rpartition(mark)[2]
     return text.strip()
