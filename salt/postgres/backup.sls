@@ -2,7 +2,7 @@
 # for what is in the bucket.
 {%- from "lib.jinja" import halted, current, install with context %}
 {%- from "postgres/map.jinja" import given, backup, backup_type, backup_directory, backup_virtualenv, backup_settings,
-    cron_file, pgbackrest_file, replication with context %}
+    cron_file, pgbackrest_file with context %}
 {%- set requirements = backup_directory ~ '/requirements.txt' %}
 {%- set stanza = backup.get('stanza', '') %}
 
@@ -113,7 +113,6 @@ postgres-backup-repository:
     - require_in:
       - file: postgres-configuration
 {%- endif %}
-{%- if not replication %}
 
 # It is there before the first segment is sent, or soon after.
 postgres-backup-stanza:
@@ -125,7 +124,6 @@ postgres-backup-stanza:
     - require:
       - file: postgres-backup-pgbackrest-configuration
       - postgres_server: postgres-reloaded
-{%- endif %}
 {%- else %}
 
 postgres-backup-pgbackrest-removed:

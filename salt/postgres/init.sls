@@ -11,7 +11,12 @@ postgres-is-not-in-pillar:
     - name: There is no postgres in this server's pillar
 {%- else %}
 
-{{ checked('postgres', required=['postgres'] + required, optional=['postgres:replication']) }}
+{%- set problems = [] %}
+{%- if replication and (given.get('backup') or {}).get('type') == 'pgbackrest' %}
+{%-   do problems.append('postgres:backup:type is pgbackrest, which backs up from the primary alone: set it there, or use '
+                        'script here') %}
+{%- endif %}
+{{ checked('postgres', required=['postgres'] + required, optional=['postgres:replication'], problems=problems) }}
 
 include:
   - postgres.backup

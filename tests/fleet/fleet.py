@@ -24,6 +24,8 @@ FLEETS = Path("/var/tmp/kingfisher-fleet")
 # Fleets come and go one at a time.
 LOCK = Path("/run/kingfisher-fleet.lock")
 NUMBERS = range(10, 250)
+#: The Debian of hosts that ask for no other.
+SUITE = os.environ.get("FLEET_SUITE", "trixie")
 PROGRAMS = ("debootstrap", "systemd-nspawn", "ip", "iptables", "ssh", "ssh-keygen", "setpriv")
 
 
@@ -48,7 +50,7 @@ class Fleet:
         self.directory = Path()
         self._life: IO[str] | None = None
 
-    def host(self, name: str, *, suite: str = "trixie", layers: list[Path] | None = None, boot: bool = True) -> Host:
+    def host(self, name: str, *, suite: str = SUITE, layers: list[Path] | None = None, boot: bool = True) -> Host:
         """Create a host, and boot it."""
         layers = layers or [image(suite)]
         with _one_at_a_time():

@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 
 from tests.fleet import network
-from tests.fleet.fleet import Fleet
+from tests.fleet.fleet import SUITE, Fleet
 from tests.fleet.hosts import Host
 from tests.fleet.salt_master import Applied, Master
 from tests.services.seaweedfs import REGION, SeaweedFS
@@ -24,7 +24,8 @@ BACKUP = "/opt/kingfisher-postgres-backup/backup"
 CRON = "/etc/cron.d/kingfisher-postgres-backup"
 SETTINGS = "/etc/kingfisher-postgres-backup.json"
 PGBACKREST = "/etc/pgbackrest/pgbackrest.conf"
-ETC = "/etc/postgresql/17/main"
+VERSION = {"trixie": "17", "bookworm": "15"}[SUITE]
+ETC = f"/etc/postgresql/{VERSION}/main"
 WATCH = """\
 import glob, time
 secrets = open("/root/secrets", "rb").read().split()
@@ -209,7 +210,7 @@ def keys(store: SeaweedFS) -> set[str]:
 def test_the_server_is_where_and_as_pillar_says(primary: Server) -> None:
     wanted = {"data_directory": "/srv/postgresql/main", "max_wal_size": "2GB", "wal_keep_size": "64MB", "ssl": "on"}
     assert {name: primary.sql(f"SHOW {name}") for name in wanted} == wanted
-    assert primary.sql("SHOW server_version").startswith("17.")
+    assert primary.sql("SHOW server_version").startswith(f"{VERSION}.")
     assert primary.apply().changed == {}
 
 
@@ -257,9 +258,9 @@ def test_a_backup_that_fails_says_why_and_leaves_those_before(primary: Server, s
         assert reason in said
         assert "Traceback" not in said
 
-    primary.run("systemctl stop postgresql@17-main")
+    primary.run(f"systemctl stop postgresql@{VERSION}-main")
     fails("No such file or directory")
-    primary.run("systemctl start postgresql@17-main")
+    primary.run(f"systemctl start postgresql@{VERSION}-main")
     store.stop()
     fails("check postgres:backup:s3:endpoint_url and the network")
     store.start()
@@ -370,7 +371,7 @@ def test_pgbackrest_restores_what_was_written_after_its_backup(primary: Server) 
 
     primary.run("install -d -o postgres -g postgres -m 0700 /srv/restored")
     primary.run("cd /; runuser -u postgres -- pgbackrest --stanza=main --pg1-path=/srv/restored restore")
-    control = "cd /; runuser -u postgres -- /usr/lib/postgresql/17/bin/pg_ctl --pgdata=/srv/restored --wait"
+    control = f"cd /; runuser -u postgres -- /usr/lib/postgresql/{VERSION}/bin/pg_ctl --pgdata=/srv/restored --wait"
     options = f"config_file={ETC}/postgresql.conf data_directory=/srv/restored port=5433 archive_mode=off"
     words = " ".join(f"-c {option}" for option in f"{options} listen_addresses= external_pid_file=".split())
     primary.run(f"{control} --log=/tmp/restored.log --options='{words}' start >/dev/null || cat /tmp/restored.log")
@@ -430,7 +431,7 @@ def test_a_pillar_with_mistakes_changes_nothing(primary: Server, replica: Server
 def test_a_replica_is_promoted_when_the_primary_is_gone(primary: Server, replica: Server) -> None:
     followed(primary, replica, "the last of the primary")
     primary.host.power_off()
-    replica.run("pg_ctlcluster 17 main promote")
+    replica.run(f"pg_ctlcluster {VERSION} main promote")
     replica.pillar = copy.deepcopy(primary.original)
     for key in ("data_directory", "backup"):
         del replica.pillar["postgres"][key]

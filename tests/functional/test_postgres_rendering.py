@@ -84,6 +84,14 @@ def test_a_replica_has_no_roles_of_its_own(minion: Minion, pillar: dict[str, Any
     assert argument(states["postgres-replication-password"], "mode") == "0600"
 
 
+def test_pgbackrest_is_refused_on_a_replica(minion: Minion, pillar: dict[str, Any]) -> None:
+    pillar["postgres"]["backup"] = {"type": "pgbackrest", "stanza": "main", "repo_path": "/srv/backups"}
+    assert argument(show(minion, "postgres", pillar)["postgres-pillar"], "problems") == []
+    pillar["postgres"]["replication"] = {"primary": "db.example.com", "password": SECRET}
+    (problem,) = argument(show(minion, "postgres", pillar)["postgres-pillar"], "problems")
+    assert problem.startswith("postgres:backup:type is pgbackrest, which backs up from the primary alone")
+
+
 def test_the_configuration_quotes_what_it_is_given(render: Callable[..., str], pillar: dict[str, Any]) -> None:
     postgres = pillar["postgres"]
     postgres["configuration"]["settings"] = {"application_name": "it's", "jit": False, "wal_keep_size": 64}
