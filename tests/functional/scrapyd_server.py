@@ -56,6 +56,11 @@ class Server(Scrapyd):
     def ids(self, state: str) -> list[str]:
         return [job["id"] for job in self.listing()[state]]
 
+    def active(self) -> int:
+        """Return how many crawls wait or run."""
+        listing = self.listing()
+        return len(listing["pending"]) + len(listing["running"])
+
     def log(self, spider: str, job: str) -> Path:
         return self.directory / "logs" / PROJECT / spider / f"{job}.log"
 
