@@ -1,4 +1,5 @@
-# Environments are made when missing, and again when the requirements that they are made of change.
+# Environments are made when missing, and again when the requirements that they are made of change: two at a time.
+MAKEFLAGS += --jobs=2
 export PYTHON ?= python3
 RUNTIME = salt/minion/files/requirements.txt
 PYTHON_VERSIONS = 310 311 312 313

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from jinja2 import Environment
 from salt.utils.dictupdate import merge_recurse
 
 from tests.functional.conftest import ROOT, Minion
@@ -50,6 +51,22 @@ OTHERWISE: dict[str, dict[str, Any]] = {
 }
 LAST_RUN = "/var/lib/kingfisher-archive/last-run.txt"
 DSN = "https://c0ffee5ecre7@sentry.example/1"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def compiled_once() -> Iterator[None]:
+    """Compile a template once, not once for each rendering: Salt's environments are all of the same kind."""
+    compile_it, compiled = Environment.compile, {}
+
+    def compile_once(environment: Environment, *arguments: Any, **options: Any) -> Any:
+        key = (*arguments, *sorted(options.items()))
+        if key not in compiled:
+            compiled[key] = compile_it(environment, *arguments, **options)
+        return compiled[key]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Environment, "compile", compile_once)
+        yield
 
 
 @pytest.fixture

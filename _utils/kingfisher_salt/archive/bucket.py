@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ import boto3
 import botocore.session
 from botocore.config import Config as ClientConfig
 from botocore.exceptions import BotoCoreError, ClientError, ConnectTimeoutError, EndpointConnectionError
+from botocore.loaders import Loader
 
 from ..errors import StoreError, UnreachableError
 from .decision import Period
@@ -59,6 +61,7 @@ def connect(s3: dict[str, Any], connections: int = 10) -> S3Client:
     :raises StoreError: if the profile or the credentials cannot be used
     """
     core = botocore.session.Session(profile=s3["profile"])
+    core.register_component("data_loader", _descriptions())
     if s3["credentials_file"]:
         core.set_config_variable("credentials_file", s3["credentials_file"])
     config = ClientConfig(
@@ -79,6 +82,12 @@ def connect(s3: dict[str, Any], connections: int = 10) -> S3Client:
             aws_session_token=s3["session_token"],
             config=config,
         )
+
+
+@functools.cache
+def _descriptions() -> Loader:
+    """Return botocore's descriptions of services, which take longer to read than the rest of a client takes to make."""
+    return cast("Loader", botocore.session.Session().get_component("data_loader"))
 
 
 @contextmanager
