@@ -191,7 +191,7 @@ def restart_task(job, task, force=False, dry_run=False, **configuration):
     task
         pelican, exporter or flattener.
     force
-        Whether to do so though messages wait in the task's queue, or its lock file is fresh.
+        Whether to do so though messages wait in the task's queue, or may be at its worker, or its lock file is fresh.
     dry_run
         Whether to check all of that, to tell what would be done, and to change nothing.
 
@@ -220,7 +220,7 @@ def log_(job, task="collect", lines=100, **configuration):
     task
         collect, process, pelican, exporter or flattener.
     lines
-        How many lines.
+        How many lines, at most 10,000. If they do not fit into 16 MiB, the first line says so.
 
     CLI Example:
 

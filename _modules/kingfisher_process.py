@@ -89,7 +89,7 @@ def stuck(**configuration):
     Return the unfinished collections that were opened or closed longer than ``stuck_hours`` ago.
 
     Returns ``stuck``, each with ``collection``, ``source``, ``data_version``, ``hours``, ``waits_for`` and ``cure``;
-    and ``stuck_hours``. The return code is 1 if there are any.
+    ``stuck_hours``; and ``notes``. The oldest are first. The return code is 1 if there are any.
 
     CLI Example:
 
@@ -192,7 +192,7 @@ def _call(configuration, function):
     arguments = salt.utils.args.clean_kwargs(**configuration)
     try:
         config = process_config.load(__salt__["config.get"](process_config.ROOT, {}), arguments)
-        return fit(function(config))
+        return fit(function(config), how="use a smaller limit")
     except KingfisherError as e:
         raise CommandExecutionError(str(e)) from e
     except OSError as e:

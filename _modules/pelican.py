@@ -175,7 +175,7 @@ def _call(configuration, function):
     arguments = salt.utils.args.clean_kwargs(**configuration)
     try:
         config = pelican_config.load(__salt__["config.get"](pelican_config.ROOT, {}), arguments)
-        return fit(function(config))
+        return fit(function(config), how="use a smaller limit")
     except KingfisherError as e:
         raise CommandExecutionError(str(e)) from e
     except OSError as e:

@@ -168,8 +168,8 @@ def idle(pattern=None, settle=None, **configuration):
     pattern
         A name, in which * and ? stand for others. A pattern that no queue is like is an error.
     settle
-        Seconds between a first look and a second. The default, 6, is as long as RabbitMQ's statistics may be old; with
-        0, there is one look, which misses what a consumer got just now.
+        Seconds between a first look and a second. The default, 12, is longer than RabbitMQ's statistics may be old;
+        with 0, there is one look, which misses what a consumer got just now.
 
     CLI Example:
 

@@ -39,8 +39,6 @@ __func_alias__ = {"log_": "log"}
 
 #: The most lines of a log that are returned.
 MAX_LINES = 10_000
-#: Bytes of a log that are read for one line.
-LINE = 400
 
 
 def __virtual__():
@@ -217,7 +215,7 @@ def log_(job, lines=50, **configuration):
     job
         The job.
     lines
-        How many lines.
+        How many lines, at most 10,000. If they do not fit into 16 MiB, the first line says so.
 
     CLI Example:
 
@@ -230,17 +228,18 @@ def log_(job, lines=50, **configuration):
 
     def run(client, logs):
         found = scrapyd_jobs.find(client, str(job), client.config.logs_directory)
-        text = logs.tail(found.project, found.spider, found.id, max(count, 1) * LINE)
+        text = logs.last_lines(found.project, found.spider, found.id, count)
         if text is None:
             raise KingfisherError(_no_log(found))
-        return "\n".join(text.decode(errors="replace").splitlines()[-count:] if count else [])
+        return text
 
     return _call(configuration, run)
 
 
 def stats(job, **configuration):
     """
-    Return the statistics that Scrapy wrote when a job ended, and its ``finish_reason``.
+    Return the statistics that Scrapy wrote when a job ended, and its ``finish_reason``. Those of an earlier run of the
+    same job, which a drain has stopped, are left alone.
 
     job
         The job.
@@ -254,6 +253,8 @@ def stats(job, **configuration):
 
     def run(client, logs):
         found = scrapyd_jobs.find(client, str(job), client.config.logs_directory)
+        if found.state == "pending":
+            raise KingfisherError(_no_log(found))
         for window in scrapyd_logs.WINDOWS:
             text = logs.tail(found.project, found.spider, found.id, window)
             if text is None:
@@ -312,12 +313,14 @@ def projects(**configuration):
     return _call(configuration, lambda client, _: client.projects())
 
 
-def versions(project=None, **configuration):
+def versions(project=None, version=None, **configuration):
     """
     Return the versions of a project. The last one is in use.
 
     project
         The project. The default is that in pillar, else the only one.
+    version
+        The version, if not all. Scrapyd lists 2.0 as 2_0.
 
     CLI Example:
 
@@ -325,7 +328,13 @@ def versions(project=None, **configuration):
 
         salt 'registry' scrapyd.versions
     """
-    return _call(configuration, lambda client, _: client.versions(scrapyd_jobs.the_project(client, project)))
+
+    def run(client, _):
+        found = client.versions(scrapyd_jobs.the_project(client, project))
+        wanted = None if version is None else scrapyd_deploy.sanitized(str(version))
+        return [name for name in found if wanted in (None, name)]
+
+    return _call(configuration, run)
 
 
 def health(**configuration):
@@ -612,5 +621,5 @@ def _logs_directory(client):
 
 def _no_log(job):
     if job.state == "pending":
-        return f"job {job.id} is pending, and has no log yet"
+        return f"job {job.id} is pending, and has no log of this run yet: wait until it runs"
     return f"job {job.id} of {job.spider} has no log: Scrapyd keeps as many as its jobs_to_keep says"

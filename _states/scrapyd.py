@@ -274,9 +274,9 @@ def absent(name, project=None, version=None, job=None, wait=60, force=False, **c
     try:
         if job is not None:
             return _cancelled(ret, str(job), wait, force, configuration)
-        there = where in __salt__["scrapyd.projects"](**configuration)
-        if version is not None:
-            there = there and str(version) in __salt__["scrapyd.versions"](project=where, **configuration)
+        there = [name for name in __salt__["scrapyd.projects"](**configuration) if name == where]
+        if there and version is not None:
+            there = __salt__["scrapyd.versions"](project=where, version=version, **configuration)
         what = f"Project {where}" if version is None else f"Version {version} of {where}"
         if not there:
             ret["comment"] = f"{what} is absent."
@@ -286,7 +286,7 @@ def absent(name, project=None, version=None, job=None, wait=60, force=False, **c
         __salt__[function](*given, dry_run=__opts__["test"], **wanted)
     except _ERRORS as e:
         return _failed(ret, e)
-    ret["changes"] = {"project" if version is None else "version": {"old": str(version or where), "new": None}}
+    ret["changes"] = {"project" if version is None else "version": {"old": there[0], "new": None}}
     ret["result"] = None if __opts__["test"] else True
     ret["comment"] = f"{what} {'would have been' if __opts__['test'] else 'has been'} deleted."
     return ret
@@ -303,7 +303,7 @@ def _cancelled(ret, job, wait, force, configuration):
         return _failed(ret, "\n".join(done["failed"].values()))
     ret["changes"] = {"job": {"old": active[job], "new": None if __opts__["test"] else done["state"]}}
     ret["result"] = None if __opts__["test"] else True
-    ret["comment"] = f"Job {job} {'would have been' if __opts__['test'] else 'has been'} cancelled."
+    ret["comment"] = f"{done['comment'].replace('job', 'Job', 1)}."
     return ret
 
 

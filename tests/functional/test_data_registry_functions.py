@@ -107,6 +107,9 @@ def test_what_is_not_gone_yet_sets_the_return_code(host: Host) -> None:
 
 def test_a_task_is_restarted_once(host: Host) -> None:
     pk = host.app.job(host.app.publication("silent"), reached="flattener")
+    queue = f"{host.app.name}_flattener_init"
+    # A queue has statistics some seconds after its declaration.
+    wait_for(lambda: host.minion.call("rabbitmq_queue.list", queue)[queue]["unacknowledged"] is not None)
     directory: Path = host.app.export(pk, "full.jsonl.gz", "full.csv.tar.gz")
     assert len(host.call("restart_task", pk, "flattener", dry_run=True)["would"]) == 2
     host.call("restart_task", pk, "flattener")

@@ -39,6 +39,16 @@ def test_a_dataset_is_listed_and_removed(minion: Minion, pelican: PelicanApp) ->
     assert call(minion, "datasets") == {}
 
 
+def test_a_list_that_is_too_large_names_its_argument(minion: Minion, pelican: PelicanApp) -> None:
+    pelican.execute(
+        "INSERT INTO dataset (name, meta) "
+        "SELECT repeat('x', 200) || number, '{}' FROM generate_series(1, 5000) AS number"
+    )
+    with pytest.raises(CommandExecutionError, match=r"^5000 entries are more than a master passes on: use a smaller"):
+        call(minion, "datasets", limit=5000)
+    assert len(call(minion, "datasets", limit=1000)) == 1000
+
+
 def test_what_pelican_refuses_is_one_sentence(minion: Minion, pelican: PelicanApp) -> None:
     number = pelican.add_dataset("DATASET", "IN_PROGRESS")
     with pytest.raises(CommandExecutionError, match="is in phase DATASET, state IN_PROGRESS"):

@@ -46,6 +46,15 @@ def test_a_collection_is_loaded_cancelled_and_deleted(minion: Minion, process: P
     assert call(minion, "collections") == {}
 
 
+def test_a_list_that_is_too_large_names_its_argument(minion: Minion, process: ProcessApp) -> None:
+    process.execute(
+        "INSERT INTO collection (source_id, data_version, completed_at) "
+        "SELECT repeat('x', 200) || number, now(), now() FROM generate_series(1, 5000) AS number"
+    )
+    with pytest.raises(CommandExecutionError, match=r"^5000 entries are more than a master passes on: use a smaller"):
+        call(minion, "collections", limit=5000)
+
+
 def test_stuck_sets_the_return_code(minion: Minion, process: ProcessApp) -> None:
     assert call(minion, "stuck")["stuck"] == []
     assert minion.retcode == 0

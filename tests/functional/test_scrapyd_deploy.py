@@ -13,7 +13,7 @@ import pytest
 from salt.exceptions import CommandExecutionError
 
 from tests.functional.conftest import Minion
-from tests.functional.scrapyd_server import PROJECT_DIRECTORY, SPIDERS, Host, Server
+from tests.functional.scrapyd_server import PROJECT_DIRECTORY, SPIDERS, Host, Server, wait_for
 from tests.services.scrapyd import build_egg
 
 PROJECT = "deployed"
@@ -141,6 +141,7 @@ def test_an_egg_file_is_deployed_once(host: Host, tmp_path: Path) -> None:
     assert host.call("deploy", egg=str(egg))["deployed"] is False
     assert host.call("deploy", egg=str(egg), version="2.0")["version"] == "2_0"
     assert host.call("deploy", egg=str(egg), version="2.0")["deployed"] is False
+    assert host.call("delete_version", "2.0")["deleted"] == "2_0"
 
 
 def test_a_version_that_would_not_be_used_is_refused(host: Host, tmp_path: Path) -> None:
@@ -176,9 +177,14 @@ def test_what_a_crawl_uses_is_not_deleted(host: Host, checkout: Checkout) -> Non
     for function, argument in (("delete_version", version), ("delete_project", PROJECT)):
         with pytest.raises(CommandExecutionError, match=f"in use by 1 crawls: {job}"):
             host.call(function, argument)
-    host.call("cancel", job)
     checkout.add_spider()
     second = host.call("deploy")["version"]
+    wait_for(lambda: job in host.server.ids("running"))
+    # It began with the first one, and was scheduled without a version.
+    for deployed in (version, second):
+        with pytest.raises(CommandExecutionError, match=f"in use by 1 crawls: {job}"):
+            host.call("delete_version", deployed)
+    host.call("cancel", job)
     assert host.call("delete_version", second, dry_run=True)["in_use"] == version
     assert host.call("delete_version", second)["in_use"] == version
     with pytest.raises(CommandExecutionError, match=f"has no version {second}"):

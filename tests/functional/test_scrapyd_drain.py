@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -106,6 +107,29 @@ def test_what_ignores_signals_is_told_then_forced(host: Host) -> None:
     forced = host.call("drain", timeout=0, grace=0, force=True)
     assert (forced["drained"], list(forced["jobs"])) == (True, [job])
     assert host.call("resume", drop=job)["resumed"] is True
+
+
+def test_a_crawl_of_a_deleted_project_keeps_no_other_from_being_stopped(tmp_path: Path, minion: Minion) -> None:
+    with Server(tmp_path / "scrapyd") as server:
+        host = Host(tmp_path, minion, server)
+        for project in ("gone", PROJECT):
+            server.deploy(project, PROJECT_DIRECTORY)
+        orphan = server.schedule("gone", "slow", {})
+        wait_for(lambda: orphan in server.ids("running"))
+        other = server.begin("slow")
+        server._post("delproject", {"project": "gone"})
+        pid = next(job["pid"] for job in server.listing()["running"] if job["id"] == orphan)
+        message = (
+            f"job {orphan} of slow cannot be cancelled (Scrapyd at {server.url} answered to cancel: project 'gone' "
+            f"not found): run kill -INT {pid} on its host, and rerun"
+        )
+        for _ in range(2):
+            result = host.call("drain", timeout=0, grace=2)
+            assert (result["drained"], result["failed"]) == (False, {orphan: message})
+            assert server.ids("running") == [orphan]
+        os.kill(pid, signal.SIGINT)
+        result = host.call("drain", timeout=0)
+        assert (result["drained"], sorted(result["jobs"])) == (True, sorted([orphan, other]))
 
 
 def test_a_version_that_is_gone_keeps_the_job_in_the_file(host: Host) -> None:

@@ -170,12 +170,38 @@ def test_a_job_that_scrapyd_has_forgotten_is_found_by_its_log(host: Host) -> Non
 
 def test_logs_are_read_through_scrapyd_where_they_are_not_here(host: Host) -> None:
     job = host.server.begin("quick", state="finished")
-    text, stats = host.call("log", job, lines=5), host.call("stats", job)
+    text, stats = host.call("log", job, lines=25), host.call("stats", job)
+    assert text.splitlines() == host.server.log("quick", job).read_text().splitlines()[-25:]
     host.configure(logs_directory=None)
-    assert host.call("log", job, lines=5) == text
+    assert host.call("log", job, lines=25) == text
     assert host.call("stats", job) == stats
     with pytest.raises(CommandExecutionError, match="scrapyd:logs_directory is not set"):
         host.call("write_reports")
+
+
+def test_statistics_are_not_those_of_the_run_that_a_drain_stopped(host: Host) -> None:
+    job = host.server.begin("slow")
+    host.call("drain", timeout=0)
+    assert host.call("stats", job)["finish_reason"] == "shutdown"
+    host.call("resume")
+    log = host.server.log("slow", job)
+    wait_for(lambda: log.read_text().count("Spider opened") == 2)
+    wait_for(lambda: "Crawled (200)" in log.read_text().rpartition("Spider opened")[2])
+    with pytest.raises(CommandExecutionError, match="has no statistics: it has not ended"):
+        host.call("stats", job)
+    assert not any(job in path for path in host.call("write_reports")["written"])
+    host.call("cancel", job)
+    assert host.call("stats", job)["finish_reason"] == "shutdown"
+
+
+def test_statistics_of_a_pending_job_are_not_those_of_its_run_before(host: Host) -> None:
+    job = host.server.begin("slow")
+    host.call("drain", timeout=0)
+    for _ in range(3):
+        host.server.begin("stubborn")
+    host.call("resume")
+    with pytest.raises(CommandExecutionError, match=f"job {job} is pending"):
+        host.call("stats", job)
 
 
 def test_projects_versions_spiders_and_status(host: Host) -> None:
@@ -346,6 +372,9 @@ def test_scrapyd_is_down_then_back(tmp_path: Path, minion: Minion) -> None:
         f"Scrapyd at {server.url} does not answer (Connection refused): systemctl status scrapyd, or correct "
         "scrapyd:url"
     )
+    with pytest.raises(CommandExecutionError):
+        host.call("drain")
+    assert not host.drain_file.exists()
     with server:
         assert host.call("projects") == []
 
@@ -365,7 +394,8 @@ def test_credentials(tmp_path: Path, minion: Minion, monkeypatch: pytest.MonkeyP
         assert host.call("status")["running"] == 0
         host.configure(username="collect", password="wrong")
         with pytest.raises(CommandExecutionError, match="refuses a request with those in pillar") as error:
-            host.call("status")
+            host.call("drain")
+        assert not host.drain_file.exists()
         assert "wrong" not in str(error.value)
         with pytest.raises(CommandExecutionError, match="argument password is a secret"):
             host.call("status", password="secret")

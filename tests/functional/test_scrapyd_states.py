@@ -120,10 +120,10 @@ def test_drained_fails_if_a_crawl_does_not_stop(host: Host) -> None:
 def test_absent(host: Host, apply: Callable[..., Any], tmp_path: Path) -> None:
     egg = tmp_path / "project.egg"
     egg.write_bytes(build_egg(PROJECT_DIRECTORY))
-    for version in ("1", "2"):
+    for version in ("1", "2.0"):
         host.call("deploy", egg=str(egg), project="third", version=version)
-    _, done = apply("absent", name="third", version="2")
-    assert done.changes == {"version": {"old": "2", "new": None}}
+    _, done = apply("absent", name="third", version="2.0")
+    assert done.changes == {"version": {"old": "2_0", "new": None}}
     _, done = apply("absent", name="third")
     assert done.changes == {"project": {"old": "third", "new": None}}
     both = host.state("absent", name="third", version="1", job="x")

@@ -191,6 +191,13 @@ def test_python_tells_what_was_raised(shell: Application) -> None:
     assert str(error.value) == "App raised LookupError: no job: correct it, and run this again"
 
 
+def test_python_tells_what_was_raised_without_credentials(shell: Application) -> None:
+    with pytest.raises(RaisedError) as error:
+        python(shell, "def main(arguments):\n    raise LookupError('409 for url: http://user:secret@process/api/')")
+    assert error.value.said == "409 for url: http://user:**@process/api/"
+    assert "secret" not in str(error.value)
+
+
 def test_python_survives_an_exit_and_a_value_that_is_no_json(shell: Application) -> None:
     with pytest.raises(RaisedError, match="SystemExit"):
         python(shell, "def main(arguments):\n    raise SystemExit(3)")

@@ -70,6 +70,7 @@ class Case:
         self.app, self.server, self.rabbitmq, self.api = app, server, rabbitmq, api
         self.source = "slow"
         self.scrapyd_url = server.url
+        self.management_url = rabbitmq.url
         self.publication = app.publication(self.source)
         self.number = app.publication(f"other-{uuid.uuid4().hex[:6]}") * 10
         self.dataset = 0
@@ -88,7 +89,7 @@ class Case:
     def counts(self, names: list[str]) -> Any:
         settings = {
             "amqp_url": f"amqp://{self.rabbitmq.host}:{self.rabbitmq.port}",
-            "management_url": self.rabbitmq.url,
+            "management_url": self.management_url,
             "username": self.rabbitmq.username,
             "password": self.rabbitmq.password,
         }
@@ -196,12 +197,14 @@ class Case:
         return json.loads(body) if body else None
 
     def empty(self) -> None:
+        """Have all queues, empty, and with statistics, which RabbitMQ has some seconds after a declaration."""
         for queue in ("exporter_init", "flattener_init", "wiper_init"):
             name = f"{self.app.name}_{queue}"
             channel = self.channel()
             channel.queue_declare(name, durable=True)
             channel.queue_bind(name, self.app.name, name)
             channel.queue_purge(name)
+            wait_for(lambda name=name: self.counts([name])[name]["unacknowledged"] is not None)
 
 
 @pytest.fixture
@@ -548,6 +551,18 @@ def test_what_is_still_there_after_the_job_is_told_and_asked_for_again(case: Cas
     assert case.is_gone()
 
 
+def test_a_refusal_of_what_is_left_is_told_without_credentials(case: Case) -> None:
+    case.add("process")
+    case.api.lazy = True
+    assert set(case.delete(wait=0)["waiting"]) == {"kingfisher_process"}
+    case.api.refusal = 409
+    case.app.configure(process_url=case.api.url.replace("://", "://user:secret@"))
+    with pytest.raises(KingfisherError) as error:
+        case.delete(wait=0)
+    assert f"job {case.pk} is deleted, and kingfisher_process could not be (HTTPError: 409" in sentence(error)
+    assert "://user:**@" in sentence(error) and "secret" not in sentence(error)
+
+
 def test_what_the_application_does_not_clean_up_is_told_and_cleaned_up_by_the_next_run(case: Case) -> None:
     case.add("collect")
     case.app.export(case.pk, "full.jsonl.gz")  # of an exporter that has not begun, says its task
@@ -567,6 +582,47 @@ def test_a_collection_that_the_data_registry_has_not_read_of_yet_goes_with_the_j
     assert any(f"collection {case.number} in" in line for line in case.delete(dry_run=True)["would"])
     assert case.delete()["done"]
     assert case.api.deleted == [f"/api/collections/{case.number}/"]
+
+
+def test_a_collection_that_is_created_while_the_crawl_is_ended_goes_with_the_job(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case.crawl = case.server.begin("slow", pages="1000")
+    case.pk = case.app.job(case.publication, reached="collect", context={"job_id": case.crawl})
+    cancel = registry_delete.scrapyd_cancel.cancel
+
+    def create_and_cancel(*arguments: Any, **options: Any) -> dict[str, Any]:
+        with case.server.log("slow", case.crawl).open("a") as file:
+            file.write(f"Created collection {case.number} in Kingfisher Process (2026-01-31 00:00:00)\n")
+        case.api.collections.add(case.number)
+        return cancel(*arguments, **options)
+
+    monkeypatch.setattr(registry_delete.scrapyd_cancel, "cancel", create_and_cancel)
+    case.api.refusal = 500
+    with pytest.raises(KingfisherError, match="could not clean up"):
+        case.delete()
+    assert json.loads(case.journal.read_text())["collection"] == case.number
+    case.api.refusal = None
+    result = case.delete()
+    assert result["done"]
+    assert any(f"collection {case.number} in" in line for line in result["deleted"])
+    assert case.api.deleted == [f"/api/collections/{case.number}/"]
+    assert case.is_gone()
+
+
+def test_a_log_that_cannot_be_read_after_the_crawl_has_ended_keeps_the_job(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case.crawl = uuid.uuid4().hex
+    case.pk = case.app.job(case.publication, reached="collect", context={"job_id": case.crawl})
+
+    def fail(*_: object) -> None:
+        raise KingfisherError("x.log cannot be read: Permission denied: let this user read it")
+
+    monkeypatch.setattr(scrapyd_logs.Logs, "head", fail)
+    with pytest.raises(KingfisherError, match=rf"^job {case.pk} is not deleted yet: run this again, since x\.log"):
+        case.delete()
+    assert case.pk in case.app.jobs()
 
 
 def test_a_job_that_was_saved_again_meanwhile_is_told_and_deleted_by_the_next_run(
@@ -728,6 +784,21 @@ def test_a_task_whose_queue_holds_an_unacknowledged_message_is_not_restarted(cas
     channel.connection.close()
 
 
+def test_a_task_of_whose_queue_it_is_not_known_whether_a_message_is_at_a_consumer_is_not_restarted_unless_forced(
+    case: Case,
+) -> None:
+    case.add("flattener")
+    case.management_url = f"http://{case.app.closed}"
+    before = case.everything()
+    with pytest.raises(KingfisherError) as error:
+        case.restart("flattener")
+    queue = f"{case.app.name}_flattener_init"
+    assert f"the queue {queue} holds 0 ready messages, and how many are at consumers is not known" in sentence(error)
+    assert case.everything() == before
+    assert "is not known" in case.restart("flattener", force=True)["notes"][0]
+    assert case.take("flattener_init") == {"job_id": case.pk}
+
+
 @pytest.mark.parametrize(
     ("task", "lock"),
     [("exporter", "exporter_full.jsonl.gz.lock"), ("flattener", "exporter_2024.csv.tar.gz.lock")],
@@ -810,7 +881,7 @@ def test_pelican_is_restarted(case: Case, pelican: PelicanApp) -> None:
     before = case.everything(), pelican.contents()
     assert len(case.restart("pelican", dry_run=True)["would"]) == 3
     assert (case.everything(), pelican.contents()) == before
-    case.restart("pelican")
+    assert "data_registry:pelican_queues is not set" in case.restart("pelican")["notes"][0]
     assert pelican.ask("SELECT id FROM dataset") == []
     assert case.app.tasks(case.pk) == {
         "collect": "COMPLETED",
@@ -853,17 +924,32 @@ def test_a_dataset_in_a_phase_that_pelican_refuses_keeps_its_tasks(case: Case, p
     assert (case.everything(), pelican.contents()) == before
 
 
-def test_a_queue_of_pelican_that_holds_messages_refuses_a_restart(case: Case, pelican: PelicanApp) -> None:
+def test_a_queue_of_pelican_that_holds_messages_refuses_a_restart(
+    case: Case, pelican: PelicanApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
     case.add("pelican", dataset=pelican.add_dataset())
     queue = f"{case.app.name}_exporter_init"  # any will do
-    case.app.pillar["pelican_queues"] = [queue]
+    monkeypatch.setitem(case.app.pillar, "pelican_queues", [queue])
     case.put("exporter_init")
-    try:
-        with pytest.raises(KingfisherError, match=f"the queue {queue} holds 1 ready"):
-            case.restart("pelican")
-    finally:
-        del case.app.pillar["pelican_queues"]
+    with pytest.raises(KingfisherError, match=f"the queue {queue} holds 1 ready"):
+        case.restart("pelican")
     assert case.app.tasks(case.pk)["pelican"] == "RUNNING"
+    case.take("exporter_init")
+    assert case.restart("pelican")["notes"] == []
+
+
+def test_a_queue_of_pelican_that_is_not_there_refuses_a_restart(
+    case: Case, pelican: PelicanApp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case.add("pelican", dataset=pelican.add_dataset())
+    monkeypatch.setitem(case.app.pillar, "pelican_queues", ["pelican_contrating_process"])
+    before = case.everything(), pelican.contents()
+    for force in (False, True):
+        with pytest.raises(
+            KingfisherError, match=r"no queue pelican_contrating_process: correct data_registry:pelican_queues$"
+        ):
+            case.restart("pelican", force=force)
+    assert (case.everything(), pelican.contents()) == before
 
 
 def test_pelican_that_is_down_is_told(case: Case) -> None:
@@ -882,6 +968,14 @@ def test_the_crawl_log_is_read_by_its_address(case: Case) -> None:
     case.add("collect", crawl="running")
     assert "Crawled (200)" in case.log(lines=50)
     assert len(case.log(lines=2).splitlines()) == 2
+
+
+def test_the_lines_of_a_crawl_log_are_whole_and_without_the_passwords_of_addresses(case: Case) -> None:
+    case.add("collect")
+    log = case.server.log("slow", case.crawl)
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.write_text("".join(f"{n} amqp://app:hunter2@broker {'x' * 1000}\n" for n in range(9)))
+    assert case.log(lines=3).splitlines() == [f"{n} amqp://app:**@broker {'x' * 1000}" for n in (6, 7, 8)]
 
 
 def test_a_log_that_cannot_be_told_says_why(case: Case) -> None:
@@ -904,6 +998,19 @@ def test_a_log_that_cannot_be_told_says_why(case: Case) -> None:
 def test_the_log_of_another_task_comes_from_the_command_in_pillar(case: Case) -> None:
     case.add("exporter")
     assert case.log("exporter", 3, logs=["seq", "--separator", "\n{task} ", "{lines}"]) == "1\nexporter 2\nexporter 3"
+
+
+def test_the_lines_of_another_log_are_whole_and_it_says_if_they_are_too_large(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case.add("exporter")
+    command = [sys.executable, "-c", "for n in range({lines}): print(n, 'x' * (1 << 19))"]
+    lines = [f"{n} {'x' * (1 << 19)}" for n in range(3)]
+    assert case.log("exporter", 3, logs=command).splitlines() == lines
+    monkeypatch.setattr(registry_log, "MOST", 1 << 20)
+    note, *rest = case.log("exporter", 3, logs=command).splitlines()
+    assert note == "(1 lines in the last 1 MiB: what is before them is left out)"
+    assert rest == lines[-1:]
 
 
 def test_a_log_is_shown_without_colors_and_the_passwords_of_addresses(case: Case) -> None:

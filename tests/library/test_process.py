@@ -155,11 +155,24 @@ def test_stuck_are_those_that_wait_for_long(process: ProcessApp) -> None:
     closed = process.add_collection("closed", completed_at=None, store_start_at=old, store_end_at=old)
     open_ = process.add_collection("open", **UNFINISHED, store_start_at=old)
     found = stuck(config(process))["stuck"]
-    assert [row["collection"] for row in found] == [open_, closed]
-    assert found[0]["cure"].endswith(f"kingfisher_process.cancel {open_}")
-    assert f"kingfisher_process.delete {closed}" in found[1]["cure"]
-    assert found[1]["waits_for"] == [f"the compiler to begin collection {closed + 1}"]
-    assert stuck(config(process, stuck_hours=10**7))["stuck"] == []
+    assert [row["collection"] for row in found] == [closed, open_]
+    assert f"kingfisher_process.delete {closed}" in found[0]["cure"]
+    assert found[0]["waits_for"] == [f"the compiler to begin collection {closed + 1}"]
+    assert found[1]["cure"].endswith(f"kingfisher_process.cancel {open_}")
+    assert stuck(config(process, stuck_hours=10**7)) == {"stuck": [], "stuck_hours": 10**7, "notes": []}
+
+
+def test_stuck_are_the_oldest_of_many_that_are_unfinished(process: ProcessApp) -> None:
+    oldest = process.add_collection("open", **UNFINISHED, store_start_at="2026-01-01 00:00:00+00")
+    process.execute(
+        "INSERT INTO collection (source_id, data_version, steps) "
+        "SELECT 'kyrgyzstan', now() + number * interval '1 s', '{}' FROM generate_series(1, 1000) AS number"
+    )
+    found = stuck(config(process))
+    assert [row["collection"] for row in found["stuck"]] == [oldest]
+    assert found["notes"] == [
+        "only the 1000 oldest unfinished collections are looked at: run this again when these are gone"
+    ]
 
 
 # Cancel and delete

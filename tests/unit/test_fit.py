@@ -45,5 +45,10 @@ def test_a_list_that_is_all_there_is_is_refused() -> None:
         fit(crawls(keep=200), 1000)
 
 
+def test_the_way_out_is_the_functions_own() -> None:
+    with pytest.raises(KingfisherError, match=r"passes on: use a smaller limit$"):
+        fit(crawls(keep=200), 1000, "use a smaller limit")
+
+
 def test_text_is_left_alone() -> None:
     assert fit("x" * 2000, 1000) == "x" * 2000

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 from kingfisher_salt.errors import KingfisherError, SettingsError
-from kingfisher_salt.scrapyd import config
+from kingfisher_salt.scrapyd import config, logs
 from kingfisher_salt.scrapyd.client import Client, NoAnswerError, RefusedError, last_line
 
 
@@ -23,9 +24,18 @@ class Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(len(body)), **headers}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(body)
+        self.wfile.write(body[: len(body) // 2])
+        self.wfile.flush()
+        time.sleep(self.server.pause)  # type: ignore[attr-defined]
+        self.wfile.write(body[len(body) // 2 :])
 
     do_POST = do_GET  # noqa: N815
+
+    def do_HEAD(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.server.answer[2])))  # type: ignore[attr-defined]
+        self.send_header("Last-Modified", self.date_time_string())
+        self.end_headers()
 
     def log_message(self, *_: Any) -> None:
         """Say nothing."""
@@ -35,6 +45,7 @@ class Handler(BaseHTTPRequestHandler):
 def stub() -> Iterator[Any]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     server.url = f"http://127.0.0.1:{server.server_port}"  # type: ignore[attr-defined]
+    server.pause = 0  # type: ignore[attr-defined]
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server
     server.shutdown()
@@ -68,6 +79,38 @@ def test_a_slow_answer_is_given_up(stub: Any) -> None:
     stub.answer = (200, {}, b"{}", 2)
     with pytest.raises(NoAnswerError, match=r"did not answer to daemonstatus within 0.2 s"):
         Client(config.load({"url": stub.url, "timeout": 0.2}, {})).daemon_status()
+
+
+@pytest.mark.parametrize("status", [200, 206])
+@pytest.mark.parametrize("fault", ["cut", "slow"])
+def test_a_log_that_is_broken_off_is_told(stub: Any, status: int, fault: str) -> None:
+    stub.answer = (status, {"Content-Length": "1000"} if fault == "cut" else {}, b"abcdef", 0)
+    stub.pause = 1 if fault == "slow" else 0
+    reader = logs.Logs(Client(config.load({"url": stub.url, "timeout": 0.2}, {})))
+    with pytest.raises(NoAnswerError) as error:
+        reader.head("p", "s", "j", 1000)
+    assert str(error.value) == (
+        f"Scrapyd at {stub.url} broke off its answer for /logs/p/s/j.log: try again in a minute, then look at its host"
+    )
+
+
+def test_a_log_that_is_cut_is_told_by_its_length(stub: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    # As urllib3 is before version 2.
+    original = urllib3.HTTPResponse.__init__
+
+    def lenient(self: Any, *args: Any, **options: Any) -> None:
+        original(self, *args, **{**options, "enforce_content_length": False})
+
+    monkeypatch.setattr(urllib3.HTTPResponse, "__init__", lenient)
+    stub.answer = (206, {"Content-Length": "1000"}, b"abc", 0)
+    with pytest.raises(NoAnswerError, match="broke off its answer"):
+        logs.Logs(Client(config.load({"url": stub.url}, {}))).head("p", "s", "j", 1000)
+
+
+@pytest.mark.parametrize(("status", "expected"), [(200, b"cd"), (206, b"ab")])
+def test_a_part_of_a_log(stub: Any, status: int, expected: bytes) -> None:
+    stub.answer = (status, {}, b"abcd", 0)
+    assert logs.Logs(Client(config.load({"url": stub.url}, {}))).tail("p", "s", "j", 2) == expected
 
 
 def test_nobody_there(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 from kingfisher_salt.errors import KingfisherError, LockedError
-from kingfisher_salt.scrapyd import config, drain, drainfile, files, jobs, resume
+from kingfisher_salt.scrapyd import cancel, config, drain, drainfile, files, jobs, resume
+from kingfisher_salt.scrapyd.client import NoAnswerError, RefusedError
 
 from tests.memory_scrapyd import Crawl, KilledError, MemoryScrapyd
 
@@ -28,6 +29,7 @@ def make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Memor
         monkeypatch.setattr(drain, "crawl_processes", server.processes)
         monkeypatch.setattr(drain, "time", server)
         monkeypatch.setattr(resume, "time", server)
+        monkeypatch.setattr(cancel, "time", server)
         return server
 
     return make
@@ -219,6 +221,74 @@ def test_a_dry_run_changes_nothing(make: Callable[..., MemoryScrapyd]) -> None:
     assert len(run_resume(server, dry_run=True)["scheduled"]) == len(drainfile.read(server.config.drain_file).jobs)
     assert server.requests == []
     assert server.config.drain_file.read_bytes() == before
+
+
+def test_a_server_that_does_not_answer_leaves_all_as_it_was(make: Callable[..., MemoryScrapyd]) -> None:
+    server = make()
+
+    def down(_name: str) -> None:
+        raise NoAnswerError("it is down")
+
+    server.around = down
+    with pytest.raises(NoAnswerError):
+        run_drain(server)
+    assert not server.config.drain_file.exists()
+    server.around = lambda _name: None
+    run_drain(server)
+    before = server.config.drain_file.read_bytes()
+    server.around = down
+    with pytest.raises(NoAnswerError):
+        run_drain(server)
+    assert server.config.drain_file.read_bytes() == before
+
+
+@pytest.mark.parametrize("force", [True, False])
+def test_a_crawl_that_scrapyd_does_not_cancel_keeps_no_other_from_being_stopped(
+    make: Callable[..., MemoryScrapyd], monkeypatch: pytest.MonkeyPatch, force: bool
+) -> None:
+    server = make(slots=2)
+    for crawl in (Crawl("refused"), Crawl("long"), Crawl("waits"), Crawl("stays")):
+        server.add(crawl)
+    server.tick()
+    server.slots = 0
+    original = server.cancel
+
+    def partly(project: str, job: str, signal: str = "INT") -> str | None:
+        if job in ("refused", "stays"):
+            raise RefusedError("Scrapyd answered to cancel: no", "no")
+        return original(project, job, signal)
+
+    monkeypatch.setattr(server, "cancel", partly)
+    result = run_drain(server, force=force)
+    assert (result["drained"], sorted(result["jobs"])) == (False, ["long", "refused", "stays", "waits"])
+    assert result["failed"] == {
+        job: f"job {job} of slow cannot be cancelled (Scrapyd answered to cancel: no): look at its own log, and rerun"
+        for job in ("refused", "stays")
+    }
+    assert [crawl.job for crawl in (*server.pending, *server.running)] == ["stays", "refused"]
+    monkeypatch.undo()
+    assert [saved.signalled for saved in drainfile.read(server.config.drain_file).jobs if saved.job == "refused"] == [
+        False
+    ]
+
+
+@pytest.mark.parametrize(
+    ("crawl", "signals", "reason", "comment"),
+    [
+        (Crawl("ends", work=1), [], "finished", "job ends, which was running, came to its own end"),
+        (Crawl("ends", work=9, heeds=False), ["INT"], "finished", "job ends, which was running, came to its own end"),
+        (Crawl("ends"), ["INT"], "shutdown", "job ends, which was running, has been cancelled"),
+    ],
+)
+def test_a_crawl_that_nobody_cancelled_is_not_said_to_be_cancelled(
+    make: Callable[..., MemoryScrapyd], crawl: Crawl, signals: list[str], reason: str, comment: str
+) -> None:
+    server = make()
+    server.add(crawl)
+    server.tick()
+    server_: Any = server
+    result = cancel.cancel(server_, server_, crawl.job, wait=60)
+    assert (result["signals"], result["finish_reason"], result["comment"]) == (signals, reason, comment)
 
 
 def test_a_crawl_whose_command_line_is_unknown_is_not_guessed(

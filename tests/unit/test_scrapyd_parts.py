@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from kingfisher_salt.errors import KingfisherError
-from kingfisher_salt.scrapyd import deploy, jobs, logs, processes, reports, schedule
+from kingfisher_salt.scrapyd import config, deploy, jobs, logs, processes, reports, schedule
+from kingfisher_salt.scrapyd.client import Client
 from kingfisher_salt.scrapyd.logs import End
 
 LINE = b"2026-01-31 04:05:06 "
@@ -50,6 +51,36 @@ def test_statistics_are_those_of_the_last_run_and_plain() -> None:
     assert logs.report(b"x\n" + text) == text[text.rindex(STATS) :]
     assert logs.stats(STATS + b"{'a': 1,\n") is None
     assert logs.stats(b"") is None
+
+
+@pytest.mark.parametrize("begin", [STARTED, OPENED])
+def test_statistics_of_the_run_before_are_not_those_of_this_one(begin: bytes) -> None:
+    before = STATS + b"{'finish_reason': 'shutdown'}\n" + closed("shutdown")
+    assert logs.stats(before) == {"finish_reason": "shutdown"}
+    assert logs.stats(before + begin) is None
+    assert logs.stats(before + begin + before) == {"finish_reason": "shutdown"}
+
+
+@pytest.mark.parametrize(
+    ("text", "count", "expected"),
+    [
+        (b"", 2, ""),
+        (b"one\ntwo\nthree\n", 2, "two\nthree"),
+        (b"one\ntwo", 1, "two"),
+        (b"one\ntwo\n", 0, ""),
+        (b"one\ntwo\n", 9, "one\ntwo"),
+        (b"a\x85\xe2\x80\xa8b\n", 1, "a\N{REPLACEMENT CHARACTER}\u2028b"),
+        (b"".join(b"%d%s\n" % (n, b"x" * 5000) for n in range(9)), 2, f"7{'x' * 5000}\n8{'x' * 5000}"),
+        (b"x" * (1 << 24) + b"\nlast\n", 2, "(1 lines in the last 16 MiB: what is before them is left out)\nlast"),
+    ],
+)
+def test_the_last_lines_of_a_log_are_whole(tmp_path: Path, text: bytes, count: int, expected: str) -> None:
+    path = tmp_path / "p" / "s" / "j.log"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(text)
+    reader = logs.Logs(Client(config.load({"logs_directory": str(tmp_path)}, {})))
+    assert reader.last_lines("p", "s", "j", count) == expected
+    assert reader.last_lines("p", "s", "other", count) is None
 
 
 def test_a_line_without_an_end_takes_no_time() -> None:
@@ -161,6 +192,10 @@ def test_reports_follow_their_logs_and_spare_those_of_others(tmp_path: Path) -> 
     os.utime(log, (time.time() + 60,) * 2)
     assert reports.write_reports(tmp_path, None)["written"] == [str(report)]
     assert report.read_bytes().startswith(STATS + b"{'a': 2}")
+    with log.open("ab") as file:
+        file.write(STARTED + OPENED)
+    os.utime(log, (time.time() + 120,) * 2)
+    assert reports.write_reports(tmp_path, None)["written"] == []
     log.unlink()
     assert reports.write_reports(tmp_path, None)["deleted"] == [str(report)]
     assert sorted(path.name for path in spider.iterdir()) == ["link.log", "other_report.log", "running.log"]

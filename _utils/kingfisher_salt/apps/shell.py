@@ -8,7 +8,7 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from .application import Application, ApplicationError
+from .application import Application, ApplicationError, without_credentials
 
 #: Bytes of an answer.
 LIMIT = 32_000_000
@@ -30,7 +30,7 @@ sys.stdout.flush()
 
 
 class RaisedError(ApplicationError):
-    """The code raised. ``type`` is the name of the exception's class, ``said`` its text."""
+    """The code raised. ``type`` is the name of the exception's class, ``said`` its text, without credentials."""
 
     def __init__(self, text: str, type_: str, said: str) -> None:
         super().__init__(text)
@@ -65,10 +65,9 @@ def python(
         )
     answer = json.loads(parts[1])
     if "raised" in answer:
-        said = answer["said"].strip().splitlines() or [answer["raised"]]
+        said = without_credentials(answer["said"])
+        first = (said.strip().splitlines() or [answer["raised"]])[0]
         raise RaisedError(
-            f"{app.name} raised {answer['raised']}: {said[0]}: correct it, and run this again",
-            answer["raised"],
-            answer["said"],
+            f"{app.name} raised {answer['raised']}: {first}: correct it, and run this again", answer["raised"], said
         )
     return answer["returned"]

@@ -70,11 +70,12 @@ class _Deletion:
         return self._result(would=self._list(), comment=f"job {self.job_id} would have been deleted")
 
     def run(self) -> dict[str, Any]:
-        listed = self._list()
         self.journal.write(self.entry)
         if self.options.freeze and self.entry["publication"]:
             publications.freeze(self.registry, str(self.entry["publication"]), frozen=True)
         self._end_crawl()
+        self._find_collection()
+        listed = self._list()
         if self.found is not None:
             self._delete_job()
             left = self._look()
@@ -100,7 +101,8 @@ class _Deletion:
         named, job = self.found["named"], self.found["job"]
         tasks = job["tasks"]
         if named["crawl"] and not named["collection"]:
-            self.context = self._from_log(named["crawl"])
+            with suppress(KingfisherError):  # if Scrapyd does not answer, that is found next
+                self.context = self._from_log(named["crawl"])
         exported = any(tasks.get(name, {}).get("start") for name in ("exporter", "flattener"))
         return {
             "job": self.job_id,
@@ -118,9 +120,7 @@ class _Deletion:
     def _from_log(self, crawl: str) -> dict[str, Any]:
         """Return what the crawl's log says of its collection, which the Data Registry may not have read yet."""
         assert self.found is not None
-        head = None
-        with suppress(KingfisherError):  # if Scrapyd does not answer, that is found next
-            head = self.logs.head(self.found["project"], self.found["job"]["source"], crawl, _HEAD)
+        head = self.logs.head(self.found["project"], self.found["job"]["source"], crawl, _HEAD)
         match = _CREATED.search(head or b"")
         return {"process_id": int(match[1]), "data_version": match[2].decode()} if match else {}
 
@@ -224,6 +224,18 @@ class _Deletion:
                 f"job {self.job_id} is not deleted yet, since its crawl {self.entry['crawl']} was asked to stop, and "
                 f"still runs: run this again, with force=True to end the crawl uncleanly"
             )
+
+    def _find_collection(self) -> None:
+        """Read the log of the ended crawl for a collection that was created since it was read at first."""
+        if self.found is None or not self.entry["crawl"] or self.entry["collection"]:
+            return
+        try:
+            self.context = self._from_log(self.entry["crawl"])
+        except KingfisherError as e:
+            raise KingfisherError(f"job {self.job_id} is not deleted yet: run this again, since {e}") from e
+        if self.context:
+            self.entry["collection"] = self.context["process_id"]
+            self.journal.write(self.entry)
 
     def _delete_job(self) -> None:
         try:

@@ -12,14 +12,12 @@ from ..apps.application import Application, plain, without_credentials
 from ..apps.process import StillRunningError, run
 from ..errors import KingfisherError
 from ..scrapyd.client import Client
-from ..scrapyd.logs import Logs
+from ..scrapyd.logs import MOST, Logs
 from .config import ROOT, Config
 from .registry import Registry, check_task
 
 #: The most lines of a log that are returned.
 MAX_LINES = 10_000
-#: Bytes that are read for one line.
-LINE = 400
 #: The tasks whose workers are services of the Data Registry's own.
 OWN = ("exporter", "flattener")
 _LOG_URL = re.compile(r"/logs/(?P<project>[^/]+)/(?P<spider>[^/]+)/(?P<job>[^/]+)\.log$")
@@ -36,7 +34,9 @@ def log(
     lines: int,
 ) -> str:
     """
-    Return the last lines of the log of a job's task.
+    Return the last lines of the log of a job's task, each whole, without the passwords of the addresses in them.
+
+    If they do not fit into MOST bytes, those that do are returned, after a line that says so.
 
     :param others: the applications that run tasks, other than the Data Registry itself
     :raises KingfisherError: if there is none, or it cannot be read
@@ -45,9 +45,9 @@ def log(
     count = min(lines, MAX_LINES)
     found = registry.trace(job_id)
     if task == "collect":
-        return _crawl(found, client, logs, count)
+        return without_credentials(_crawl(found, client, logs, count))
     app = registry.config.app if task in OWN or registry.config.logs else others[task]()
-    return _container(registry.config, app, task, count)
+    return without_credentials(_container(registry.config, app, task, count))
 
 
 def _crawl(found: dict[str, Any], client: Client, logs: Logs, count: int) -> str:
@@ -60,12 +60,12 @@ def _crawl(found: dict[str, Any], client: Client, logs: Logs, count: int) -> str
             f"data_registry.job {pk} shows its tasks"
         )
     project, spider, crawl = (urllib.parse.unquote(part) for part in match.groups())
-    text = logs.tail(project, spider, crawl, max(count, 1) * LINE)
+    text = logs.last_lines(project, spider, crawl, count)
     if text is None:
         raise KingfisherError(
             f"{client.config.place} has no log of crawl {crawl}: it is pending, or the log was deleted (jobs_to_keep)"
         )
-    return "\n".join(text.decode(errors="replace").splitlines()[-count:] if count else [])
+    return text
 
 
 def _container(config: Config, app: Application, task: str, count: int) -> str:
@@ -83,11 +83,15 @@ def _container(config: Config, app: Application, task: str, count: int) -> str:
         command = ["docker", "compose", "logs", "--no-color", "--tail", str(count), *services]
     setting = f"{ROOT}:logs" if config.logs else f"{app.root}:directory"
     try:
-        output = run(command, b"", app.timeout, count * LINE, {"cwd": directory or "/"})
+        output = run(command, b"", app.timeout, MOST, {"cwd": directory or "/"})
     except (OSError, StillRunningError) as e:
         why = f"{e.filename}: {e.strerror}" if isinstance(e, OSError) else f"no end within {app.timeout:g} s"
         raise KingfisherError(f"the log of {task} cannot be had ({why}): correct {setting}") from e
     if output.code:
         raise KingfisherError(f"the log of {task} cannot be had ({app.said(output)}): correct {setting}")
-    text = without_credentials(plain(output.stdout))
-    return "\n".join(text.splitlines()[-count:] if count else [])
+    # The first line of an output that was cut is not whole.
+    lines = plain(output.stdout).splitlines()[1 if output.cut else 0 :]
+    if output.cut and len(lines) < count:
+        note = f"({len(lines)} lines in the last {MOST >> 20} MiB: what is before them is left out)"
+        return "\n".join([note, *lines])
+    return "\n".join(lines[-count:] if count else [])

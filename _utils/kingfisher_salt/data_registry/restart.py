@@ -30,7 +30,8 @@ def restart(
     """
     Restart a task as the Data Registry's guide for administrators says.
 
-    :param force: whether to do so though messages wait in the task's queue, or its lock file is fresh
+    :param force: whether to do so though messages wait in the task's queue, or may be at its worker, or its lock file
+        is fresh
     :returns: job, task, done (or would, for a dry run), notes, comment
     :raises KingfisherError: if it cannot or should not be restarted
     """
@@ -62,12 +63,15 @@ def _restart(
         )
     if not dry_run:
         steps.run()
+    notes = [f"forced, though {reason}" for reason in busy]
+    if task == "pelican" and not registry.config.pelican_queues:
+        notes.append("no queue of Pelican backend was looked at, since data_registry:pelican_queues is not set")
     verb = "would have been" if dry_run else "has been"
     return {
         "job": job_id,
         "task": task,
         "would" if dry_run else "done": steps.listed,
-        "notes": [f"forced, though {reason}" for reason in busy],
+        "notes": notes,
         "comment": f"{task} of job {job_id} {verb} restarted",
     }
 
@@ -150,25 +154,7 @@ def _busy(registry: Registry, tools: Tools, found: dict[str, Any], task: str) ->
 
     :raises KingfisherError: if that cannot be told, or nobody would hear the message
     """
-    pk = found["job"]["job"]
-    if task == "pelican":
-        waiting: dict[str, Any] = dict(tools.counts(list(registry.config.pelican_queues)))
-    else:
-        name = f"{found['exchange']}_{_QUEUES[task]}"
-        waiting = queues(tools.counts, found)
-        if error := waiting.get("error"):
-            raise KingfisherError(f"{task} of job {pk} is not restarted, since {error}")
-        waiting = {name: waiting.get(name)}
-        if waiting[name] is None:
-            raise KingfisherError(
-                f"{task} of job {pk} is not restarted, since there is no queue {name}, and the message would be lost: "
-                f"start the Data Registry's {task}"
-            )
-    busy = []
-    for name, queue in waiting.items():
-        ready, unacknowledged = ((queue or {}).get(key) or 0 for key in ("ready", "unacknowledged"))
-        if ready or unacknowledged:
-            busy.append(f"the queue {name} holds {ready} ready and {unacknowledged} unacknowledged messages")
+    busy = [held for name, queue in _waiting(registry, tools, found, task).items() if (held := _held(name, queue))]
     limit = registry.config.lock_hours
     export = found["export"]
     suffix = {"exporter": ".jsonl.gz.lock", "flattener": ".csv.tar.gz.lock"}.get(task)
@@ -177,3 +163,35 @@ def _busy(registry: Registry, tools: Tools, found: dict[str, Any], task: str) ->
             place = f"{export['directory']}/{name}"
             busy.append(f"the lock file {place} is {hours:.1f} h old, of {limit:g} (data_registry:lock_hours)")
     return busy
+
+
+def _waiting(registry: Registry, tools: Tools, found: dict[str, Any], task: str) -> dict[str, dict[str, Any]]:
+    """Return what waits in the queues of a task."""
+    refused = f"{task} of job {found['job']['job']} is not restarted, since"
+    if task == "pelican":
+        waiting: dict[str, Any] = dict(tools.counts(list(registry.config.pelican_queues)))
+        cure = "correct data_registry:pelican_queues"
+    else:
+        known = queues(tools.counts, found)
+        if error := known.get("error"):
+            raise KingfisherError(f"{refused} {error}")
+        name = f"{found['exchange']}_{_QUEUES[task]}"
+        waiting = {name: known.get(name)}
+        cure = f"start the Data Registry's {task}, without which the message would be lost"
+    for name, queue in waiting.items():
+        if queue is None:
+            raise KingfisherError(f"{refused} there is no queue {name}: {cure}")
+    return waiting
+
+
+def _held(name: str, queue: dict[str, Any]) -> str | None:
+    """Return what a queue holds, or may hold, if anything."""
+    ready, unacknowledged = queue["ready"], queue.get("unacknowledged")
+    if unacknowledged is None:
+        return (
+            f"the queue {name} holds {ready} ready messages, and how many are at consumers is not known "
+            f"(rabbitmq_queue.list {name} tells why)"
+        )
+    if ready or unacknowledged:
+        return f"the queue {name} holds {ready} ready and {unacknowledged} unacknowledged messages"
+    return None

@@ -32,7 +32,6 @@ _LIST = f"""{_COLLECTIONS}
         SELECT FROM collection child WHERE child.transform_from_collection_id = c.id
         AND child.completed_at IS NULL AND child.deleted_at IS NULL
     ))))
-    ORDER BY c.id DESC LIMIT %s
 """
 _CHILDREN = f"{_COLLECTIONS} WHERE c.transform_from_collection_id = ANY(%s) ORDER BY c.id"
 _ONE = f"{_COLLECTIONS} WHERE c.id = %s"
@@ -50,17 +49,18 @@ class UnknownCollectionError(KingfisherError):
 
 
 def collections(
-    config: Config, *, source: str | None = None, unfinished: bool = False, limit: int = 100
+    config: Config, *, source: str | None = None, unfinished: bool = False, oldest: bool = False, limit: int = 100
 ) -> dict[str, dict[str, Any]]:
     """
     Return the newest collections, by id, each with those made from it, and with what it waits for.
 
     :param unfinished: whether to leave out those that are completed, cancelled or being deleted
+    :param oldest: whether to return the oldest instead
     :raises KingfisherError: if the database does not answer
     """
     with config.connect() as connection:
         utc(connection)
-        return {str(root["id"]): root for root in _roots(connection, source, unfinished, limit)}
+        return {str(root["id"]): root for root in _roots(connection, source, unfinished, oldest, limit)}
 
 
 def find(connection: Any, number: int) -> dict[str, Any]:
@@ -94,8 +94,9 @@ def sources(connection: Any) -> set[str]:
     return {row["source"] for row in ask(connection, _SOURCES)}
 
 
-def _roots(connection: Any, source: str | None, unfinished: bool, limit: int) -> list[dict[str, Any]]:
-    return _with_children(connection, ask(connection, _LIST, source, source, unfinished, limit))
+def _roots(connection: Any, source: str | None, unfinished: bool, oldest: bool, limit: int) -> list[dict[str, Any]]:
+    query = f"{_LIST} ORDER BY c.id {'ASC' if oldest else 'DESC'} LIMIT %s"
+    return _with_children(connection, ask(connection, query, source, source, unfinished, limit))
 
 
 def _with_children(connection: Any, roots: list[dict[str, Any]]) -> list[dict[str, Any]]:

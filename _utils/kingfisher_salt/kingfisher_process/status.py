@@ -9,6 +9,9 @@ from ..apps.application import ApplicationError, plain
 from .collections import collections, find, notes
 from .config import Config
 
+#: The most unfinished collections that are looked at for those that are stuck.
+MOST = 1000
+_MORE = f"only the {MOST} oldest unfinished collections are looked at: run this again when these are gone"
 _LINE = re.compile(r"([a-z_]{3,30}): (.{0,200})")
 
 
@@ -49,14 +52,11 @@ def said(text: str) -> dict[str, Any]:
 def stuck(config: Config) -> dict[str, Any]:
     """
     Return the unfinished collections that have been open or closed for longer than ``stuck_hours``, each with a cure.
+    The oldest are first.
 
     :raises KingfisherError: if the database does not answer
     """
-    found = {
-        number: row
-        for number, row in collections(config, unfinished=True, limit=1000).items()
-        if row["hours"] >= config.stuck_hours
-    }
+    unfinished = collections(config, unfinished=True, oldest=True, limit=MOST).values()
     return {
         "stuck": [
             {
@@ -67,9 +67,11 @@ def stuck(config: Config) -> dict[str, Any]:
                 "waits_for": row["waits_for"],
                 "cure": _cure(row),
             }
-            for row in found.values()
+            for row in unfinished
+            if row["hours"] >= config.stuck_hours
         ],
         "stuck_hours": config.stuck_hours,
+        "notes": [_MORE] if len(unfinished) == MOST else [],
     }
 
 

@@ -9,7 +9,7 @@ from ..errors import KingfisherError
 from . import jobs
 from .client import Client
 from .jobs import Job
-from .logs import Logs
+from .logs import End, Logs
 
 #: How long a crawl may take to end once it was forced to, in seconds, before it is killed.
 FORCED_WAIT = 10
@@ -50,11 +50,14 @@ def cancel(
         was = client.cancel(job.project, job.id)
         result["signals"] += ["INT"] if was == "running" else []
     over = _end(client, job, wait, result["signals"], force=force)
-    end = logs.end(job.project, job.spider, job.id) if over and was == "running" else None
+    state = was or job.state
+    end = logs.end(job.project, job.spider, job.id) if over and state == "running" else End()
     result["state"] = client.job_state(job.id)
-    result |= {"seconds": round(time.monotonic() - started, 1), "finish_reason": end.reason if end else None}
+    result |= {"seconds": round(time.monotonic() - started, 1), "finish_reason": end.reason}
     if over:
-        return result | {"comment": f"job {job.id}, which was {was or job.state}, has been cancelled"}
+        by_itself = end.by_itself if end.known else state == "running" and not was
+        what = "came to its own end" if by_itself else "has been cancelled"
+        return result | {"comment": f"job {job.id}, which was {state}, {what}"}
     return result | {
         "failed": {
             job.id: f"job {job.id} of {job.spider} was asked to stop, and is still running after {wait:g} s: wait, or "

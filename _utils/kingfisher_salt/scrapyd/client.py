@@ -14,6 +14,8 @@ from ..errors import KingfisherError
 from .config import LOOPBACK, Config
 from .transport import UnixSocketAdapter
 
+#: Bytes of an answer that are read at once.
+_BLOCK = 1 << 20
 #: Characters of an answer that are worth repeating.
 _MESSAGE_LIMIT = 300
 
@@ -138,6 +140,34 @@ class Client:
         :raises RefusedError: if the credentials are refused
         """
         return self._send(method, path, f"for {path}", headers=dict(headers), stream=True)
+
+    def read(self, response: requests.Response, start: int, length: int) -> bytes:
+        """
+        Return a part of the body of an answer to ``fetch``.
+
+        :raises NoAnswerError: if the body breaks off before its end
+        """
+        content: bytes = b""
+        position = 0
+        try:
+            for block in response.iter_content(_BLOCK):
+                content += block[max(0, start - position) :][: length - len(content)]
+                position += len(block)
+                if len(content) == length:
+                    return content
+            # Before version 2, urllib3 takes a connection that is cut for the end.
+            whole = response.raw.tell() >= int(response.headers.get("content-length", 0))
+        except requests.RequestException as e:
+            raise self._broken_off(response) from e
+        if not whole:
+            raise self._broken_off(response)
+        return content
+
+    def _broken_off(self, response: requests.Response) -> NoAnswerError:
+        path = urllib.parse.urlsplit(response.url).path
+        return NoAnswerError(
+            f"{self.config.place} broke off its answer for {path}: try again in a minute, then look at its host"
+        )
 
     def _call(
         self, method: str, service: str, given: Mapping[str, Any] | None = None, files: Any = None

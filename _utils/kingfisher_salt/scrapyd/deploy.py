@@ -89,6 +89,7 @@ def delete_version(client: Client, version: str, *, project: str | None, dry_run
     :raises KingfisherError: if it is unknown, or in use by a crawl
     """
     name = jobs.the_project(client, project)
+    version = sanitized(version)
     known = client.versions(name)
     jobs.check_version(client, name, version)
     _refuse_if_used(client, name, version, is_last=version == known[-1])
@@ -198,7 +199,8 @@ def _refuse_if_used(client: Client, project: str, version: str | None, *, is_las
     """
     Raise KingfisherError if a crawl uses a version, or may do so, or if the version is None, any.
 
-    A crawl reads its modules from the egg while it runs.
+    A crawl reads its modules from the egg while it runs. Without a version of its own, it uses the one that was the
+    last when it began.
     """
     processes = crawl_processes()
     users = [
@@ -206,13 +208,18 @@ def _refuse_if_used(client: Client, project: str, version: str | None, *, is_las
         for job in jobs.read_jobs(client)
         if job.project == project
         and job.state != "finished"
-        and (version is None or _version_of(job, processes) in ((version, None) if is_last else (version,)))
+        and (
+            version is None
+            or (used := _version_of(job, processes)) == version
+            or (used is None and (is_last or job.state == "running"))
+        )
     ]
     if users:
         told = ", ".join(f"{job.id} ({job.spider}, {job.state})" for job in users[:5])
         what = f"version {version} of project {project}" if version else f"project {project}"
         raise KingfisherError(
-            f"{what} is in use by {len(users)} crawls: {told}: wait for them, or run scrapyd.cancel for each"
+            f"{what} is, or may be, in use by {len(users)} crawls: {told}: wait for them, or run scrapyd.cancel for "
+            "each"
         )
 
 

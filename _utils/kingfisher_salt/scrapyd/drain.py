@@ -16,7 +16,7 @@ from typing import Any
 
 from . import drainfile, files, jobs
 from .cancel import FORCED_WAIT, was_asked
-from .client import Client
+from .client import Client, RefusedError
 from .drainfile import Drain, Saved
 from .jobs import Job
 from .logs import Logs, LogStatus
@@ -61,6 +61,7 @@ def drain(
     if options.dry_run:
         return _plan(client)
     with files.locked(run_lock(client), "scrapyd.drain or scrapyd.resume"):
+        client.daemon_status()  # whose error is raised before anything is changed
         # Whoever holds the other lock may be about to schedule. After that, all see the file.
         with files.locked(lock_file(client), "scrapyd.schedule", wait=client.config.timeout + _LOCK_WAIT):
             state = drainfile.read(client.config.drain_file) or drainfile.new(client.config.drain_file)
@@ -109,6 +110,8 @@ class _Run:
         self._client, self._logs, self._options, self._step, self._state = client, logs, options, step, state
         self._asked: set[str] = set()
         self._finished: list[str] = []
+        # By job, why Scrapyd would not cancel it.
+        self._refused: dict[str, str] = {}
         # When a crawl that may have been asked before was first seen, and the size of its log then.
         self._sighted: dict[str, tuple[float, int]] = {}
 
@@ -133,13 +136,13 @@ class _Run:
             if forces and time.monotonic() >= forces[0][1]:
                 signal, _ = forces.pop(0)
                 for job in running:
-                    self._client.cancel(job.project, job.id, signal)
+                    self._signal(job, signal)
                     self._step("force")
-            if pending:
+            if any(job.id not in self._refused for job in pending):
                 continue
             now = time.monotonic()
             if now >= end:
-                return self._result(running)
+                return self._result(active)
             until = deadline if now < deadline else forces[0][1] if forces else end
             self._wait(len(running), min(until, now + _RELIST * self._options.pause))
         self._state.phase = "drained"
@@ -168,7 +171,7 @@ class _Run:
 
     def _cancel(self, job: Job) -> None:
         """Cancel a pending job that is in the file."""
-        if self._client.cancel(job.project, job.id) == "running":
+        if self._signal(job) == "running":
             # It started in between, so that it was sent a signal.
             saved = self._state.get(job.id, job.project)
             assert saved
@@ -176,6 +179,17 @@ class _Run:
             saved.was, saved.signalled = "running", True
             self._state.write()
         self._step("cancel")
+
+    def _signal(self, job: Job, signal: str = "INT") -> str | None:
+        """Cancel a job, and return which it was. If Scrapyd refuses, as if the project is gone, note that."""
+        try:
+            was = self._client.cancel(job.project, job.id, signal)
+        except RefusedError as e:
+            cure = f"run kill -INT {job.pid} on its host, and rerun" if job.pid else "look at its own log, and rerun"
+            self._refused[job.id] = f"job {job.id} of {job.spider} cannot be cancelled ({e}): {cure}"
+            return None
+        self._refused.pop(job.id, None)
+        return was
 
     def _priorities(self, project: str) -> Mapping[str, float]:
         return jobs.priorities(self._client.config.databases_directory, project)
@@ -211,13 +225,19 @@ class _Run:
         if saved.signalled and not self._unheard(saved, log.size if log else 0):
             return  # until its log tells
         self._asked.add(job.id)
+        before = saved.log_size
         # All that the log says of the end comes after this.
         saved.signalled, saved.log_size = True, log.size if log else 0
         self._state.write()
         self._step("mark")
-        if not was_asked(self._logs, job.project, job.spider, job.id):
-            self._client.cancel(job.project, job.id)
-            self._step("signal")
+        if was_asked(self._logs, job.project, job.spider, job.id):
+            return
+        self._signal(job)
+        self._step("signal")
+        if job.id in self._refused:
+            self._asked.remove(job.id)
+            saved.signalled, saved.log_size = False, before
+            self._state.write()
 
     def _unheard(self, saved: Saved, size: int) -> bool:
         """
@@ -257,11 +277,12 @@ class _Run:
             if status["pending"] or status["running"] != running:
                 return
 
-    def _result(self, running: list[Job]) -> dict[str, Any]:
+    def _result(self, active: list[Job]) -> dict[str, Any]:
         config = self._client.config
         failed = {
-            job.id: f"job {job.id} of {job.spider} was asked to stop, and still runs: rerun, or use force=True"
-            for job in running
+            job.id: self._refused.get(job.id)
+            or f"job {job.id} of {job.spider} was asked to stop, and still runs: rerun, or use force=True"
+            for job in active
         }
         failed |= {
             saved.job: f"job {saved.job} of {saved.spider} ran where its command line cannot be read, so that its "
@@ -270,7 +291,7 @@ class _Run:
             if not saved.complete and saved.job not in failed
         }
         return {
-            "drained": not running,
+            "drained": not active,
             "since": self._state.since,
             "jobs": _told(self._state),
             "finished": self._finished,

@@ -19,6 +19,10 @@ from .client import Client, RefusedError, log_path
 
 #: Bytes that are read from the end: first the one, then the other.
 WINDOWS = (1 << 16, 1 << 20)
+#: The most bytes of a log that are read for its last lines.
+MOST = 1 << 24
+#: Bytes that are read for one line, at first.
+_LINE = 400
 
 _STATS = re.compile(rb"\[scrapy\.statscollectors\] INFO: Dumping Scrapy stats:\r?\n(?=\{)")
 _RUN = re.compile(
@@ -26,6 +30,7 @@ _RUN = re.compile(
     rb"|\] INFO: (?P<started>Scrapy [^\n]{1,50} started )"
     rb"|\] INFO: (?P<asked>Received SIG[A-Z]+, shutting down gracefully)"
 )
+_BEGINS = ("opened", "started")
 
 
 @dataclass(frozen=True)
@@ -89,6 +94,24 @@ class Logs:
         """Return the first bytes of a log, or None if there is no such log."""
         return self._read(project, spider, job, 0, length)
 
+    def last_lines(self, project: str, spider: str, job: str, count: int) -> str | None:
+        """
+        Return the last lines of a log, each whole, or None if there is no such log.
+
+        If they do not fit into MOST bytes, those that do are returned, after a line that says so.
+        """
+        window = min(max(count, 1) * _LINE, MOST)
+        while (text := self.tail(project, spider, job, window)) is not None:
+            is_all = len(text) < window
+            lines = [line.decode(errors="replace") for line in text.splitlines()[0 if is_all else 1 :]]
+            if is_all or len(lines) >= count:
+                return "\n".join(lines[-count:] if count else [])
+            if window == MOST:
+                note = f"({len(lines)} lines in the last {MOST >> 20} MiB: what is before them is left out)"
+                return "\n".join([note, *lines])
+            window = min(window * 4, MOST)
+        return None
+
     def end(self, project: str, spider: str, job: str, *, since: int = 0) -> End:
         """
         Return what a log says of how its crawl ended.
@@ -121,13 +144,9 @@ class Logs:
         headers = {"Range": wanted, "Accept-Encoding": "identity"}
         with self._client.fetch("GET", log_path(project, spider, job), headers) as response:
             if response.status_code == 206:
-                return response.raw.read(length) or b""
+                return self._client.read(response, 0, length)
             if response.status_code == 200:  # a proxy that knows no ranges
-                content, position = b"", 0
-                for block in response.iter_content(1 << 20):
-                    content += block[max(0, start - position) :][: length - len(content)]
-                    position += len(block)
-                return content
+                return self._client.read(response, start, length)
             if response.status_code == 416:
                 return b""
             if response.status_code == 404:
@@ -172,7 +191,7 @@ def read_end(text: bytes) -> End:
     end = End()
     for match in _RUN.finditer(text):
         kind = match.lastgroup
-        if kind in ("opened", "started"):
+        if kind in _BEGINS:
             end = End(known=True)
         elif kind == "asked":
             end = End(known=True, asked=True)
@@ -182,11 +201,17 @@ def read_end(text: bytes) -> End:
 
 
 def report(text: bytes) -> bytes | None:
-    """Return the end of a log from the line above its last statistics, or None if they are not (whole) in it."""
+    """
+    Return the end of a log from the line above the statistics of its last run, or None if they are not (whole) in it.
+
+    A crawl that goes on where it stopped writes to the log of the run before.
+    """
     matches = list(_STATS.finditer(text))
     if not matches:
         return None
     last = matches[-1]
+    if any(match.lastgroup in _BEGINS for match in _RUN.finditer(text, last.end())):
+        return None
     try:
         for _ in entries(text[last.end() :]):
             pass
@@ -196,7 +221,7 @@ def report(text: bytes) -> bytes | None:
 
 
 def stats(text: bytes) -> dict[str, Any] | None:
-    """Return the last statistics in the end of a log, as plain values, or None if they are not in it."""
+    """Return the statistics of the last run in the end of a log, as plain values, or None if they are not in it."""
     found = report(text)
     if found is None:
         return None
