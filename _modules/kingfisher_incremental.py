@@ -89,6 +89,7 @@ def apply_crawls(dry_run=False):
 
     def apply():
         wanted, notes = checkout.load_and_check(_pillar())
+        wanted.cron["mailto"] = wanted.cron["mailto"] or __salt__["config.get"]("system_contacts:cron_admin", None)
         halted = __salt__["config.get"]("maintenance:halted", False) is True
         plan = sync.plan(wanted, LIBRARY, notes, halted=halted)
         if not dry_run:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import configparser
+import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -76,6 +78,7 @@ def test_a_restart_is_between_drain_and_resume(minion: Minion, pillar: dict[str,
         "kingfisher-collect-configuration",
         "kingfisher-collect-environment",
         "kingfisher-collect-unit",
+        "kingfisher-collect-files-are-not-in-use",
         "kingfisher-collect-virtualenv-is-out-of-date",
     }
     assert requisites(drained, "onchanges") == causes
@@ -99,16 +102,53 @@ def test_the_configuration_is_one_of_scrapyd(render: Callable[..., str], pillar:
 def test_scrapyd_starts_with_it(render: Callable[..., str], pillar: dict[str, Any], tmp_path: Path) -> None:
     host = pillar["kingfisher_collect"]
     host["directory"] = str(tmp_path / "scrapyd")
-    pillar["scrapyd"] |= {"username": "collect", "password": SECRET}
+    host["scrapyd"]["prefix_header"] = "100%(x)s"
+    pillar["scrapyd"] |= {"username": "collect", "password": NASTY}
     (tmp_path / "scrapyd.conf").write_text(render("scrapyd.conf.jinja", pillar))
     code = (
         "from scrapyd.config import Config; from scrapyd import get_application; import json; config = Config();"
-        "get_application(config); print(config.get('username'), config.get('jobs_dir'), config.getint('max_proc'))"
+        "get_application(config); print(config.get('username'), config.get('jobs_dir'), config.getint('max_proc'));"
+        "print(config.get('prefix_header'), config.get('password'))"
     )
     said = subprocess.run(
         [ROOT / ".venv-scrapyd/bin/python", "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
-    assert said.stdout.splitlines()[-1] == f"collect {tmp_path}/scrapyd/jobs 0"
+    assert said.stdout.splitlines()[-2:] == [f"collect {tmp_path}/scrapyd/jobs 0", f"100%(x)s {NASTY}"]
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"jobs_dir": "/srv/jobs", "password": SECRET}, "must not have jobs_dir, password: directories follow from"),
+        ({"poll_interval": f"5\nusername = {SECRET}"}, "must have options of one line, and 'poll_interval' has more"),
+    ],
+)
+def test_an_option_that_the_states_set_is_refused(
+    minion: Minion, pillar: dict[str, Any], options: dict[str, str], problem: str
+) -> None:
+    pillar["kingfisher_collect"]["scrapyd"] |= options
+    minion.set_pillar(pillar)
+    (found,) = minion.call("kingfisher_pillar.problems")
+    assert found.startswith(f"kingfisher_collect:scrapyd {problem}")
+    assert SECRET not in found
+
+
+def test_a_service_says_of_which_files_it_was_started(
+    minion: Minion, render: Callable[..., str], pillar: dict[str, Any]
+) -> None:
+    pillar["kingfisher_collect"] |= {"directory": "/srv/it's $HOME", "environment_file": "/etc/100%.env"}
+    unit = render("scrapyd.service.jinja", pillar)
+    (started,) = [line for line in unit.splitlines() if line.startswith("ExecStartPre=")]
+    command = json.loads(started.partition(" -c ")[2]).replace("$$", "$").replace("%%", "%")
+    states = show(minion, "kingfisher.collect", pillar)
+    (check,) = argument(states["kingfisher-collect-files-are-not-in-use"], "unless")
+    sums, _, stamp = check.partition(" | cmp -s - ")
+    assert command == f"umask 077; {sums} >{stamp}"
+    assert shlex.split(sums)[1:] == [
+        "/srv/it's $HOME/scrapyd.conf",
+        "/etc/100%.env",
+        "/etc/systemd/system/scrapyd.service",
+    ]
 
 
 def test_the_unit_is_one_of_systemd(render: Callable[..., str], pillar: dict[str, Any], tmp_path: Path) -> None:
@@ -150,6 +190,7 @@ def test_the_schedule_writes_reports_and_prunes_by_the_archive(
 
 def test_retention_needs_the_archive(minion: Minion, pillar: dict[str, Any]) -> None:
     pillar["kingfisher_collect"]["retention_days"] = 90
+    del pillar["kingfisher_archive"]
     (problem,) = argument(show(minion, "kingfisher.collect", pillar)["kingfisher-collect-pillar"], "problems")
     assert problem.startswith("kingfisher_collect:retention_days deletes crawls that the archive has decided on")
     pillar["kingfisher_archive"] = {"bucket": "x"}

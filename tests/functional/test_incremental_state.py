@@ -115,6 +115,19 @@ def test_a_removed_crawl_is_gone_but_for_data_logs_and_tables(minion: Minion, ho
     assert not (host.home / "runs" / "SYLVANIA").exists()
 
 
+def test_mail_goes_to_who_looks_after_cron_unless_the_section_says_otherwise(minion: Minion, host: Host) -> None:
+    host.crawls = [FREEDONIA]
+    app = host.pillar
+    for cron, mailto in (
+        (app["cron"], "admin@example.com"),
+        ({**app["cron"], "mailto": "me@example.com"}, "me@example.com"),
+    ):
+        pillar = {"python_apps": {"kingfisher_collect": {**app, "cron": cron}}}
+        minion.set_pillar({**pillar, "system_contacts": {"cron_admin": "admin@example.com"}})
+        assert minion.state("kingfisher_incremental.crawls", name="crawls").result
+        assert f"MAILTO={mailto}\n" in host.cron_file.read_text()
+
+
 def test_when_the_last_crawl_is_removed_the_schedule_is_gone(minion: Minion, host: Host) -> None:
     host.crawls = [FREEDONIA]
     applied(minion, host)
@@ -282,6 +295,23 @@ def test_a_crawl_that_is_running_is_removed_when_it_has_ended(minion: Minion, ho
     gate.touch()
     assert running.wait(60) == 0
     assert list(applied(minion, host).changes) == ["SYLVANIA"]
+
+
+def test_a_crawl_that_is_renamed_while_it_runs_is_not_doubled(minion: Minion, host: Host) -> None:
+    gate = host.directory / "gate"
+    crawl = {**SYLVANIA, "settings": {"WAIT_FOR": str(gate)}}
+    host.crawls = [FREEDONIA, crawl]
+    applied(minion, host)
+    running = host.start("SYLVANIA")
+    wait_until(lambda: host.last("SYLVANIA").get("phase") == "crawling")
+    host.crawls = [FREEDONIA, {**crawl, "identifier": "BORDURIA"}]
+    left = state(minion, host)
+    assert left.result is False
+    assert "BORDURIA writes where SYLVANIA does, which is running: it is left as it is until" in left.comment
+    assert set(scheduled(host)) == {"FREEDONIA"}
+    gate.touch()
+    assert running.wait(60) == 0
+    assert set(applied(minion, host).changes) == {"SYLVANIA", "BORDURIA", "schedule"}
 
 
 def test_the_functions_of_all_files_of_one_name_are_there(minion: Minion, host: Host) -> None:

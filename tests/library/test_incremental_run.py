@@ -184,9 +184,11 @@ def test_a_run_whose_starter_was_killed_is_not_doubled_either(host: Host) -> Non
     first.kill()
     first.wait()
     assert host.run("FREEDONIA").returncode == os.EX_TEMPFAIL
+    config, _ = checkout.load_and_check(host.pillar)
+    crawl = status.status(config)["FREEDONIA"]["pid"]
+    assert b"freedonia_api" in Path(f"/proc/{crawl}/cmdline").read_bytes()  # what there is to end is told
     gate.touch()
     wait_until(lambda: host.run("FREEDONIA", "--dry-run").stdout.find("would run") > 0)
-    config, _ = checkout.load_and_check(host.pillar)
     assert status.status(config)["FREEDONIA"]["result"] == "interrupted"
     assert host.run("FREEDONIA").returncode == 0
 

@@ -116,6 +116,14 @@ def test_defaults_are_those_of_the_production_server() -> None:
             "0:spider_arguments may not set crawl_time: it has a key of",
         ),
         (
+            {"spider_arguments": "-a name=other"},
+            "0:spider_arguments may not set name: spider decides",
+        ),
+        (
+            {"spider_arguments": "-a -x=1"},
+            "0:spider_arguments has -a -x=1, which Scrapy takes for another option: write -a-x=1",
+        ),
+        (
             {"spider_arguments": "-a sample=1"},
             "0:spider_arguments may not set sample: an incremental crawl stores all",
         ),

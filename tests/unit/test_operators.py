@@ -168,6 +168,21 @@ def test_a_file_that_others_may_read_is_closed_and_one_that_is_a_symlink_stays_o
     assert run() == {}
 
 
+def test_what_is_not_text_and_other_line_ends_stay_to_the_byte(home: Path) -> None:
+    (home / ".config").mkdir()
+    before = {
+        home / ".netrc": b"machine a login b password caf\xe9\r\n",
+        home / ".config/scrapy.cfg": b"[deploy:main]\r\nurl = x \x0b[deploy:registry]\r\n# \xc2\x85 \xff\n",
+    }
+    for path, content in before.items():
+        path.write_bytes(content)
+    run()
+    for path, content in before.items():
+        assert path.read_bytes().startswith(content)
+    assert (home / ".config/scrapy.cfg").read_text(errors="replace").endswith(SCRAPY)
+    assert run() == {}
+
+
 def test_a_file_that_cannot_be_read_is_one_sentence(home: Path) -> None:
     (home / ".netrc").mkdir()
     with pytest.raises(KingfisherError, match=r"\.netrc cannot be read by .*: cat: .*Is a directory: correct that"):

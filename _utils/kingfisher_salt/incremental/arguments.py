@@ -41,6 +41,8 @@ def _values(text: str) -> Iterator[str]:
             value = next(words, None)
             if value is None:
                 raise ArgumentsError("ends with -a, and NAME=VALUE is missing")
+            if value.startswith("-"):
+                raise ArgumentsError(f"has -a {value}, which Scrapy takes for another option: write -a{value}")
             yield value
         elif word.startswith("-a"):
             yield word[2:]

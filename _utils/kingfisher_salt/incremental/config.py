@@ -36,6 +36,7 @@ OUR_SETTINGS = {
 }
 OUR_ARGUMENTS = {
     "crawl_time": "it has a key of its own",
+    "name": "spider decides",
     "sample": "an incremental crawl stores all that there is",
 }
 

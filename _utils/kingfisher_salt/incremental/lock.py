@@ -36,10 +36,14 @@ def take(path: Path, identifier: str) -> int:
                 f"salt 'ID' kingfisher.incremental_status identifier={identifier} says how far it is"
             )
         time.sleep(PATIENCE / 10)
-    os.ftruncate(descriptor, 0)
     now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-    os.pwrite(descriptor, json.dumps({"pid": os.getpid(), "since": now}).encode(), 0)
+    _say(descriptor, {"pid": os.getpid(), "since": now})
     return descriptor
+
+
+def passed_on(descriptor: int, pid: int) -> None:
+    """Note the process that has a copy of a lock, and holds it on if this one is killed."""
+    _say(descriptor, {**_read(descriptor), "child": pid})
 
 
 def holder(path: Path) -> dict[str, Any] | None:
@@ -63,6 +67,17 @@ def _locked(descriptor: int, kind: int) -> bool:
 
 
 def _said(descriptor: int) -> dict[str, Any]:
+    who = _read(descriptor)
+    child = who.pop("child", None)
+    return {**who, "pid": child} if child and not Path(f"/proc/{who.get('pid')}").exists() else who
+
+
+def _say(descriptor: int, who: dict[str, Any]) -> None:
+    os.ftruncate(descriptor, 0)
+    os.pwrite(descriptor, json.dumps(who).encode(), 0)
+
+
+def _read(descriptor: int) -> dict[str, Any]:
     try:
         return dict(json.loads(os.pread(descriptor, 1000, 0)))
     except (ValueError, TypeError):

@@ -55,14 +55,22 @@ def options(user: str) -> dict[str, Any]:
     return {**given, "user": found.pw_uid, "group": found.pw_gid, "extra_groups": groups}
 
 
-def call(user: str, command: Sequence[str | Path], **more: Any) -> subprocess.CompletedProcess[str]:
-    """Run a program as a user, and return what it said, whether it succeeded or not."""
+def call(
+    user: str, command: Sequence[str | Path], *, text: str | None = None, errors: str = "replace", **more: Any
+) -> subprocess.CompletedProcess[str]:
+    """
+    Run a program as a user, and return what it said, whether it succeeded or not. Line ends are left as they are.
+
+    :param text: its standard input
+    :param errors: what becomes of bytes that are not text. With surrogateescape, a file can be given back as it was.
+    """
     given = {**options(user), **more}
-    if "input" in given:
+    if text is not None:
         del given["stdin"]
-    return subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, errors="replace", check=False, **given
-    )
+        given["input"] = text.encode(errors=errors)
+    ended = subprocess.run([str(word) for word in command], capture_output=True, check=False, **given)
+    said, wrong = ended.stdout.decode(errors=errors), ended.stderr.decode(errors="replace")
+    return subprocess.CompletedProcess(ended.args, ended.returncode, said, wrong)
 
 
 def on_each(user: str, command: Sequence[str], paths: Iterable[Path]) -> None:
@@ -73,7 +81,7 @@ def on_each(user: str, command: Sequence[str], paths: Iterable[Path]) -> None:
     """
     text = "\0".join(map(str, paths))
     if text:
-        ended = call(user, ["xargs", "-0", *command, "--"], input=text)
+        ended = call(user, ["xargs", "-0", *command, "--"], text=text)
         if ended.returncode:
             said = ended.stderr.strip().splitlines() or [f"exit code {ended.returncode}"]
             raise KingfisherError(f"{user} cannot do this: {said[0]}: let {user} write there, and run this again")

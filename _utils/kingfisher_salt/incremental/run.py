@@ -177,6 +177,7 @@ class Run:
             raise KingfisherError(
                 f"{e.filename}: {e.strerror}: salt 'ID' state.apply kingfisher.collect makes the virtual environment"
             ) from e
+        lock.passed_on(descriptor, self._child.pid)
         if self._stopped:
             self._child.send_signal(self._stopped)
         return self._child.wait()

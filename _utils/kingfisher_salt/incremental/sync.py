@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ class Plan:
     shared: dict[str, Change] = field(default_factory=dict)
     #: By identifier: what stays of a crawl that is removed.
     kept: dict[str, list[str]] = field(default_factory=dict)
-    #: By identifier: why a crawl cannot be removed yet.
+    #: By identifier: why a crawl cannot be added, changed or removed yet.
     failed: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     #: Whether nothing is to be scheduled.
@@ -84,11 +85,20 @@ def plan(config: Config, library: Path, notes: list[str], *, halted: bool = Fals
     there = dict(installed_crawls(config))
     compare_grants(config, there, found)
     _compare_shared(config, library, uid, gid, found)
+    running = {
+        identifier: installed.crawl(old) for identifier, old in there.items() if old and _runs(config, identifier)
+    }
     for crawl in config.crawls:
-        _compare_crawl(config, crawl, there.get(crawl.identifier), gid, found)
+        if other := next((each for each in running.values() if _collides(crawl, each)), None):
+            found.failed[crawl.identifier] = (
+                f"{crawl.identifier} writes where {other.identifier} does, which is running: it is left as it is "
+                "until this is applied after the end of that"
+            )
+        else:
+            _compare_crawl(config, crawl, there.get(crawl.identifier), gid, found)
     for identifier in sorted(there.keys() - {crawl.identifier for crawl in config.crawls}):
         remove(config, identifier, there[identifier], found)
-    _compare_schedule(config, found)
+    _compare_schedule(config, found.failed.keys() - there.keys(), found)
     return found
 
 
@@ -212,8 +222,19 @@ def _compare_shared(config: Config, library: Path, uid: int, gid: int, found: Pl
         found.write.append(secret)
 
 
-def _compare_schedule(config: Config, found: Plan) -> None:
+def _runs(config: Config, identifier: str) -> dict[str, Any] | None:
+    return lock.holder(config.state(identifier) / "lock")
+
+
+def _collides(crawl: Crawl, other: Crawl) -> bool:
+    """Whether two crawls of different names have a table or a crawl directory in common."""
+    same = crawl.table == other.table or crawl.relative_directory == other.relative_directory
+    return same and crawl.identifier != other.identifier
+
+
+def _compare_schedule(config: Config, without: AbstractSet[str], found: Plan) -> None:
     """Compare the schedule, which is written when all that it calls is there."""
+    config = replace(config, crawls=tuple(crawl for crawl in config.crawls if crawl.identifier not in without))
     cron = Path(config.cron["file"])
     if config.crawls and found.halted:
         found.notes.append("Nothing is scheduled, since maintenance:halted is True in pillar.")
@@ -276,7 +297,7 @@ def _directories(config: Config, crawl: Crawl) -> list[Path]:
 
 
 def remove(config: Config, identifier: str, old: dict[str, Any], found: Plan) -> None:
-    if who := lock.holder(config.state(identifier) / "lock"):
+    if who := _runs(config, identifier):
         found.failed[identifier] = (
             f"{identifier} is no longer in pillar, and is running, as process {who.get('pid')}: its schedule is "
             "removed, and the rest when this is applied after its end"

@@ -12,6 +12,8 @@ from .config import ROOT, Server
 
 NETRC, SCRAPY = ".netrc", ".config/scrapy.cfg"
 
+# What is not UTF-8 in a file of somebody else's is none of our business.
+_AS_IT_IS = "surrogateescape"
 # A file in a repository of dotfiles is a symlink, which stays one.
 _READ = 'test ! -e "$1" || { stat -Lc %a -- "$1" && cat -- "$1"; }'
 _WRITE = """
@@ -77,7 +79,7 @@ def _scrapy(text: str, servers: list[Server]) -> tuple[str, dict[str, Any]]:
 
 def _read(user: str, path: Path) -> tuple[str | None, str]:
     """Return the mode and the text of a file. They are None and empty if there is none."""
-    ended = person.call(user, ["/bin/sh", "-c", _READ, "sh", path])
+    ended = person.call(user, ["/bin/sh", "-c", _READ, "sh", path], errors=_AS_IT_IS)
     if ended.returncode:
         raise KingfisherError(
             f"{path} cannot be read by {user}: {_last(ended.stderr)}: correct that, and run this again"
@@ -87,7 +89,7 @@ def _read(user: str, path: Path) -> tuple[str | None, str]:
 
 
 def _write(user: str, path: Path, text: str, mode: str) -> None:
-    ended = person.call(user, ["/bin/sh", "-c", _WRITE, "sh", path, mode], input=text)
+    ended = person.call(user, ["/bin/sh", "-c", _WRITE, "sh", path, mode], text=text, errors=_AS_IT_IS)
     if ended.returncode:
         raise KingfisherError(
             f"{path} cannot be written by {user}: {_last(ended.stderr)}: correct that, and run this again"

@@ -15,7 +15,7 @@ def edit(text: str, section: str, options: Mapping[str, str]) -> tuple[str, dict
 
     The section is made at the end, if there is none.
     """
-    lines = text.splitlines(keepends=True)
+    lines = re.findall(r"[^\n]*\n|[^\n]+", text)
     begin = next((number for number, line in enumerate(lines) if _is(section, line)), None)
     if begin is None:
         head = "" if not text else "\n" if text.endswith("\n") else "\n\n"

@@ -135,7 +135,7 @@ def _as(user: str, script: str, text: str = "") -> subprocess.CompletedProcess[s
             f"There is no user {user} on this server, whose keys are in pillar ssh:{user}: add {user} to pillar "
             "users, or remove the keys"
         )
-    done = person.call(user, ["/bin/sh", "-c", f"cd; {script}"], input=text)
+    done = person.call(user, ["/bin/sh", "-c", f"cd; {script}"], text=text, errors="surrogateescape")
     if done.returncode:
         said = done.stderr.strip().splitlines() or [f"exit code {done.returncode}"]
         raise KingfisherError(f"~{user}/.ssh/authorized_keys: {said[-1]}: let {user} write there, and apply again")

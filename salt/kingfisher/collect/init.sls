@@ -1,7 +1,7 @@
 # A Scrapyd host: user, directories, virtual environment, configuration, service, reports and retention. What differs is
 # put in place only after the crawls that run are drained, and they are resumed after the restart.
 {%- from "lib.jinja" import checked, owned, halted, current, install with context %}
-{%- from "kingfisher/collect/map.jinja" import collect, has_scrapyd, has_credentials with context %}
+{%- from "kingfisher/collect/map.jinja" import collect, has_scrapyd, stamp, in_use with context %}
 {%- from "kingfisher/archive/map.jinja" import salt_call with context %}
 {%- set requirements = collect.directory ~ '/requirements.txt' %}
 
@@ -99,9 +99,7 @@ kingfisher-collect-configuration:
     - user: {{ collect.user | json }}
     - group: {{ collect.user | json }}
     - mode: '0600'
-{%- if has_credentials %}
     - show_changes: False
-{%- endif %}
     - require:
       - file: kingfisher-collect-directories
 
@@ -133,6 +131,16 @@ kingfisher-collect-virtualenv-is-out-of-date:
     - require:
       - file: kingfisher-collect-requirements
 
+# Whatever a run before this one has changed, and could not restart Scrapyd for, is not forgotten.
+kingfisher-collect-files-are-not-in-use:
+  test.succeed_with_changes:
+    - unless:
+      - {{ (in_use ~ ' | cmp -s - ' ~ stamp) | json }}
+    - require:
+      - file: kingfisher-collect-configuration
+      - file: kingfisher-collect-environment
+      - file: kingfisher-collect-unit
+
 # None of the files above is read before the restart. If the crawls cannot be drained, nothing is restarted.
 kingfisher-collect-drained:
   scrapyd.drained:
@@ -144,6 +152,7 @@ kingfisher-collect-drained:
       - file: kingfisher-collect-configuration
       - file: kingfisher-collect-environment
       - file: kingfisher-collect-unit
+      - test: kingfisher-collect-files-are-not-in-use
       - test: kingfisher-collect-virtualenv-is-out-of-date
 
 kingfisher-collect-virtualenv:
@@ -175,6 +184,7 @@ kingfisher-collect-service:
       - file: kingfisher-collect-configuration
       - file: kingfisher-collect-environment
       - file: kingfisher-collect-unit
+      - test: kingfisher-collect-files-are-not-in-use
       - cmd: kingfisher-collect-virtualenv
 
 # Whether or not this run drained it: another that did may have been interrupted.
