@@ -208,21 +208,34 @@ def client_create(username, collections=None, password_file=None, password_env=N
     return _save(username, collections, password_file, password_env, fields, create=True, dry_run=dry_run)
 
 
-def client_update(username, collections=None, password_file=None, password_env=None, dry_run=False, **fields):
+def client_update(
+    username,
+    collections=None,
+    password_file=None,
+    password_env=None,
+    pillar_password=False,
+    dry_run=False,
+    **fields,
+):
     """
     Change what is given of a client, and leave all else as it is. Returns ``username`` and ``changes``.
 
-    A password in pillar is set if the client has another. The arguments are those of ``client_create``;
-    is_active=False keeps a client from depositing.
+    If nothing is given, the password in pillar is set, if the client has another. The other arguments are those of
+    ``client_create``; is_active=False keeps a client from depositing.
+
+    pillar_password
+        Whether to do so beside what is given, unless ``password_file`` or ``password_env`` is among it.
 
     CLI Example:
 
     .. code-block:: bash
 
         salt 'deposit' deposit.client_update hal email=deposit@hal.science
+        salt 'deposit' deposit.client_update hal
         salt 'deposit' deposit.client_update hal password_file=/root/hal-password dry_run=True
     """
-    return _save(username, collections, password_file, password_env, fields, create=False, dry_run=dry_run)
+    options = {"pillar_password": pillar_password, "dry_run": dry_run}
+    return _save(username, collections, password_file, password_env, fields, create=False, **options)
 
 
 def client_delete(username, dry_run=False, **configuration):
@@ -311,7 +324,7 @@ def collection_list(**configuration):
     return _call(configuration, lambda _, server: deposit_clients.collections(server))
 
 
-def _save(username, collections, password_file, password_env, fields, *, create, dry_run):
+def _save(username, collections, password_file, password_env, fields, *, create, **options):
     given = salt.utils.args.clean_kwargs(**fields)
     client = {name: given.pop(name) for name in deposit_clients.FIELDS if name in given}
     if "password" in given:
@@ -322,10 +335,8 @@ def _save(username, collections, password_file, password_env, fields, *, create,
     client |= {"collections": collections, "password_file": password_file, "password_env": password_env}
     return _call(
         given,
-        lambda config, server: deposit_clients.save(
-            config, server, str(username), client, create=create, dry_run=dry_run
-        ),
-        options=[*client, "dry_run"],
+        lambda config, server: deposit_clients.save(config, server, str(username), client, create=create, **options),
+        options=[*client, *options],
     )
 
 

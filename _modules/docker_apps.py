@@ -5,7 +5,6 @@ Update, roll back, watch and run commands of the applications that run under Doc
     ``maintenance:halted``, which stops their workers
 """
 
-import pwd
 from pathlib import Path
 
 from salt.exceptions import CommandExecutionError, SaltInvocationError
@@ -14,7 +13,6 @@ try:
     from kingfisher_salt.docker_apps import change as apps_change
     from kingfisher_salt.docker_apps import config as apps_config
     from kingfisher_salt.docker_apps import look as apps_look
-    from kingfisher_salt.docker_apps import owner as apps_owner
     from kingfisher_salt.docker_apps import prune as apps_prune
     from kingfisher_salt.errors import KingfisherError
 
@@ -239,13 +237,7 @@ def check():
 
         salt 'registry' docker_apps.check
     """
-    users = {entry.pw_name: entry.pw_uid for entry in pwd.getpwall()}
-    problems = apps_owner.problems(__salt__["config.get"](apps_owner.ROOT, {}) or {}, users)
-    for name in _pillar():
-        try:
-            apps_config.load(_pillar(), name)
-        except KingfisherError as e:
-            problems += [line.removeprefix("- ") for line in str(e).splitlines() if not line.endswith("settings:")]
+    problems = __salt__["kingfisher_pillar.problems"](required=["docker"], optional=["docker_apps"])
     if problems:
         __context__["retcode"] = 1
     return problems

@@ -47,7 +47,8 @@ def prune(role, dry_run=False, **wanted):
     dry_run
         Whether to tell what would be removed, and change nothing.
     wanted
-        By kind (``files``, ``units``, ``users``, ``keys``, ``aliases``, ``crawls``), the names of what it has.
+        By kind (``files``, ``units``, ``users``, ``keys``, ``memberships``, ``aliases``,
+        ``crawls``), the names of what it has.
 
     CLI Example:
 
@@ -103,6 +104,7 @@ if not MISSING:
         "files": roles_owned.remove_file,
         "users": logins.close,
         "keys": _remove_keys,
+        "memberships": roles_owned.remove_membership,
         "aliases": _remove_alias,
         "crawls": _remove_crawls,
     }

@@ -83,6 +83,23 @@ def reload_(unit):
         return postgres_cluster.reload(Psql(), unit)
 
 
+def is_loaded(files):
+    """
+    Return whether PostgreSQL has read these files since they were written, and waits for no restart to heed them.
+
+    files
+        Paths of files of its configuration.
+
+    CLI Example:
+
+    .. code-block:: bash
+
+        salt 'registry' postgres_server.is_loaded '[/etc/postgresql/17/main/pg_hba.conf]'
+    """
+    with _told():
+        return postgres_cluster.is_loaded(Psql(), [Path(file) for file in files])
+
+
 def check_configuration():
     """
     Check the configuration in the files, whether or not PostgreSQL has read them.

@@ -119,8 +119,10 @@ def client_present(name, collections=None, password_file=None, password_env=None
     wanted = {"collections": collections, "password_file": password_file, "password_env": password_env, **fields}
     try:
         found = _client(name, fields)
-        function = "deposit.client_update" if found else "deposit.client_create"
-        done = __salt__[function](name, dry_run=test, **wanted)
+        if found:
+            done = __salt__["deposit.client_update"](name, pillar_password=True, dry_run=test, **wanted)
+        else:
+            done = __salt__["deposit.client_create"](name, dry_run=test, **wanted)
     except _ERRORS as e:
         return _failed(ret, e)
     active = fields.get("is_active", found["is_active"] if found else True)

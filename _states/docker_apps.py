@@ -55,30 +55,6 @@ def stopped(name, services=None):
     return _apply(name, "docker_apps.stop", name, services=services)
 
 
-def checked(name):
-    """
-    Fail if pillar ``docker`` or ``docker_apps`` cannot be used here, before anything is changed.
-
-    name
-        Any name for this state.
-
-    .. code-block:: yaml
-
-        docker-checked:
-          docker_apps.checked:
-            - order: first
-            - failhard: True
-    """
-    ret = {"name": name, "result": True, "changes": {}, "comment": "Pillar and this server agree."}
-    try:
-        problems = __salt__["docker_apps.check"]()
-    except _ERRORS as e:
-        problems = [str(e)]
-    if problems:
-        ret |= {"result": False, "comment": "\n".join(problems)}
-    return ret
-
-
 def pruned(name):
     """
     Take down the applications that have left pillar, with their networks and files. Volumes are kept.

@@ -28,6 +28,10 @@ def configured(name, **kwargs):
           kingfisher_operator.configured: []
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
+    if __opts__["test"] and name in __salt__["config.get"]("users", {}) and not __salt__["user.info"](name):
+        ret["result"] = None
+        ret["comment"] = f"{name} would have been given the entries that pillar has, once there is this user."
+        return ret
     try:
         ret["changes"] = __salt__["kingfisher.configure_operator"](name, dry_run=__opts__["test"])
         if ret["changes"] and __opts__["test"]:

@@ -3,9 +3,10 @@
 from salt.exceptions import CommandExecutionError, SaltInvocationError
 
 __virtualname__ = "kingfisher_owned"
-_KINDS = ("files", "units", "users", "keys", "aliases", "crawls")
+_KINDS = ("files", "units", "users", "keys", "memberships", "aliases", "crawls")
 _KEPT = {
     "users": "{} may no longer log in; the home is kept, and sessions that are open go on: loginctl terminate-user {}",
+    "memberships": "sessions that are open keep {} until they end",
     "crawls": "data, logs and tables of the crawls are kept",
 }
 
@@ -16,7 +17,7 @@ def __virtual__():
     return False, "kingfisher_owned: the module of this name is not there: salt 'ID' saltutil.sync_all"
 
 
-def only(name, files=None, units=None, users=None, keys=None, aliases=None, crawls=None):
+def only(name, files=None, units=None, users=None, keys=None, memberships=None, aliases=None, crawls=None):
     """
     Have no more than this of what a role had before. The macro ``owned`` in salt/lib.jinja makes it.
 
@@ -30,6 +31,8 @@ def only(name, files=None, units=None, users=None, keys=None, aliases=None, craw
         Names of users, who may no longer log in. Their homes are kept.
     keys
         Names of users, whose ssh keys that Salt put there are removed.
+    memberships
+        Users and groups, like james:adm. The user is removed from the group, unless it was in it before.
     aliases
         Names in /etc/aliases, which are removed.
     crawls
@@ -43,7 +46,7 @@ def only(name, files=None, units=None, users=None, keys=None, aliases=None, craw
             - files: [/etc/cron.d/kingfisher-archive]
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": ""}
-    wanted = dict(zip(_KINDS, (files, units, users, keys, aliases, crawls), strict=True))
+    wanted = dict(zip(_KINDS, (files, units, users, keys, memberships, aliases, crawls), strict=True))
     wanted = {kind: names for kind, names in wanted.items() if names}
     try:
         found = __salt__["kingfisher_owned.prune"](name, dry_run=__opts__["test"], **wanted)

@@ -15,28 +15,6 @@ def __virtual__():
     return False, "postgres_server: the module postgres_server cannot be used: salt 'ID' saltutil.sync_all"
 
 
-def checked(name, **kwargs):
-    """
-    Fail with every role that pillar names and does not have, before anything is changed.
-
-    name
-        Any name for this state.
-
-    .. code-block:: yaml
-
-        postgres-checked:
-          postgres_server.checked:
-            - order: 1
-            - failhard: True
-    """
-    ret = {"name": name, "result": True, "changes": {}, "comment": "Every role that pillar names is there."}
-    try:
-        __salt__["postgres_server.check"]()
-    except CommandExecutionError as e:
-        return {**ret, "result": False, "comment": str(e)}
-    return ret
-
-
 def configured(name, **kwargs):
     """
     Have those roles, databases, schemas and privileges that are in pillar.
@@ -63,32 +41,39 @@ def configured(name, **kwargs):
     return {**ret, "comment": "\n".join([f"{said[:1].upper()}{said[1:]}", *done["notes"]])}
 
 
-def reloaded(name, unit, **kwargs):
+def reloaded(name, unit, files=(), **kwargs):
     """
     Have a configuration that PostgreSQL takes. If it changed, let PostgreSQL read it, and restart if only that helps.
 
-    To be used with ``watch``. Without a change, a configuration that was refused before is still a failure.
+    To be used with ``watch``. Without a change, a configuration that was refused before is still a failure, and one
+    that was written and not read is read now.
 
     name
         Any name for this state.
     unit
         The systemd unit, like postgresql@17-main.
+    files
+        Paths of the configuration that Salt writes.
 
     .. code-block:: yaml
 
         postgres-reloaded:
           postgres_server.reloaded:
             - unit: postgresql@17-main
+            - files:
+              - /etc/postgresql/17/main/pg_hba.conf
             - watch:
               - file: postgres-configuration
     """
     ret = {"name": name, "result": True, "changes": {}, "comment": f"{unit} takes its configuration."}
-    if __opts__["test"]:
-        return ret
     try:
-        __salt__["postgres_server.check_configuration"]()
+        if not __salt__["postgres_server.is_loaded"](files):
+            return mod_watch(name, unit)
+        if not __opts__["test"]:
+            __salt__["postgres_server.check_configuration"]()
     except CommandExecutionError as e:
-        return {**ret, "result": False, "comment": str(e)}
+        # A trial may come before there is a server.
+        return ret if __opts__["test"] else {**ret, "result": False, "comment": str(e)}
     return ret
 
 

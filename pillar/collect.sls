@@ -1,7 +1,29 @@
-# A server that collects: Scrapyd, and incremental crawls. An example to copy, with every setting. Those in comments
+# Data support, kingfisher-main: Scrapyd, incremental crawls, Kingfisher Process and Pelican, with their PostgreSQL and
+# RabbitMQ. An example to copy, with every setting of what collects; registry.sls describes the others. Those in comments
 # show their defaults, or an example. Secrets are not here. Put them into private/, under the same keys, where git
 # ignores them:
 #
+#   kingfisher_archive:
+#     s3:
+#       access_key_id: AKIA…
+#       secret_access_key: …
+#     database:
+#       password: …
+#   postgres:
+#     users:
+#       kingfisher_process:
+#         password: …
+#       replica:
+#         password: …
+#   rabbitmq:
+#     users:
+#       kingfisher_process:
+#         password: …
+#         write: True
+#   docker_apps:
+#     kingfisher_process:
+#       env:
+#         DATABASE_URL: postgresql://…
 #   kingfisher_collect:
 #     env:
 #       RABBIT_URL: amqp://…
@@ -46,8 +68,8 @@ kingfisher_collect:
   # Environment variables of the crawls.
   env:
     FILES_STORE: /home/collect/scrapyd/data
-    RABBIT_EXCHANGE_NAME: kingfisher_process_data_registry_production
-    RABBIT_ROUTING_KEY: kingfisher_process_data_registry_production_api
+    RABBIT_EXCHANGE_NAME: kingfisher_process_data_support_production
+    RABBIT_ROUTING_KEY: kingfisher_process_data_support_production_api
     KINGFISHER_API2_URL: http://localhost:8000
 
   # For how long crawls may come to their own end before a restart, in seconds. They go on after it.
@@ -166,7 +188,63 @@ python_apps:
 #       project: kingfisher
 #       username: collect
 
-# See registry.sls, which describes the settings.
+# See registry.sls, which describes these settings.
+kingfisher_archive:
+  bucket: ocp-archive-support
+  data_directory: /home/collect/scrapyd/data
+  logs_directory: /home/collect/scrapyd/logs/kingfisher
+  s3:
+    region: us-east-1
+  database:
+    user: kingfisher_process
+  schedule:
+    hour: 3
+    minute: 0
+
+postgres:
+  # Connections from anywhere, with a password and TLS: for containers. A firewall keeps others out.
+  public_access: True
+  # The address of kingfisher-replica.
+  replica_ipv4:
+    - 192.0.2.7
+  configuration:
+    name: kingfisher-main
+    source: shared
+    context:
+      storage: ssd
+      type: oltp
+      # kingfisher_replica.sls has as many.
+      max_connections: 100
+  groups:
+    - kingfisher_process_read
+  users:
+    replica:
+      replication: True
+    kingfisher_collect: {}
+    kingfisher_process: {}
+    pelican_backend:
+      groups:
+        - kingfisher_process_read
+    pelican_frontend: {}
+    # Reads the table of an incremental crawl, above.
+    dgcp: {}
+  databases:
+    kingfisher_collect:
+      user: kingfisher_collect
+    kingfisher_process:
+      user: kingfisher_process
+      privileges:
+        public:
+          kingfisher_process_read:
+    pelican_backend:
+      user: pelican_backend
+    pelican_frontend:
+      user: pelican_frontend
+
+rabbitmq:
+  configuration:
+    disk_free_limit.relative: '1.5'
+
 docker:
   user: deployer
   uid: 1005

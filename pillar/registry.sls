@@ -19,6 +19,12 @@
 #     kingfisher_process:
 #       env:
 #         DATABASE_URL: postgresql://…
+#   kingfisher_collect:
+#     env:
+#       RABBIT_URL: amqp://…
+#   scrapyd:
+#     username: collect
+#     password: …
 #
 # Better still, leave them out of pillar: name a credentials_file and a passfile, which only root can read.
 
@@ -76,6 +82,23 @@ kingfisher_archive:
   # debug, info, warning, error or critical, for /var/log/salt/minion. If unset, as the minion's configuration says.
   log_level: info
   # sentry_dsn, a secret, sends errors to Sentry. Salt 3006 only.
+
+# A Scrapyd host. See collect.sls, which describes the settings.
+kingfisher_collect:
+  user: collect
+  group: deployer
+  env:
+    FILES_STORE: /home/collect/scrapyd/data
+    RABBIT_EXCHANGE_NAME: kingfisher_process_data_registry_production
+    RABBIT_ROUTING_KEY: kingfisher_process_data_registry_production_api
+    KINGFISHER_API2_URL: http://localhost:8000
+
+scrapyd:
+  url: http://localhost:6800
+  project: kingfisher
+  logs_directory: /home/collect/scrapyd/logs
+  databases_directory: /home/collect/scrapyd/dbs
+  data_directory: /home/collect/scrapyd/data
 
 pelican:
   # Of the tables dataset and exchange_rates. The user must own them, to import rates.

@@ -1,10 +1,11 @@
 # What every server has: users, ssh keys, sudo rules, whom mail goes to, and the time.
 {%- from "lib.jinja" import checked, owned with context %}
-{%- from "core/map.jinja" import users, keys, contacts, time, clients, sudoers, owned_files with context %}
+{%- from "core/map.jinja" import users, keys, memberships, contacts, time, clients, sudoers, owned_files with context %}
 
 {{ checked('core', optional=['users', 'ssh', 'system_contacts', 'time', 'minion']) }}
 
-{{ owned('core', files=owned_files, users=users | list, keys=keys | list, aliases=['root'] if contacts.get('root') else []) }}
+{{ owned('core', files=owned_files, users=users | list, keys=keys | list, memberships=memberships,
+    aliases=['root'] if contacts.get('root') else []) }}
 
 {%- if users or time %}
 
@@ -30,7 +31,7 @@ core-user-{{ name }}:
 {%- if user.groups %}
     - groups: {{ user.groups | json }}
 {%- endif %}
-    # Groups that others gave stay.
+    # Groups that others gave stay. Those of pillar that have left it are taken away by core-owned.
     - remove_groups: False
     - require:
       - kingfisher_owned: core-owned
@@ -61,7 +62,7 @@ core-sudo-{{ name }}:
 {%- endif %}
 {%- endfor %}
 
-{%- for name in keys if keys[name] or name in users %}
+{%- for name in keys %}
 
 core-keys-{{ name }}:
   kingfisher_login.keys:

@@ -1,22 +1,18 @@
-# Docker, its compose plugin, and the user that applications are run as and files are written as.
-{%- from "lib.jinja" import checked with context %}
+# Docker, its compose plugin, and the user that applications are run as and files are written as. Without docker in
+# pillar, Docker goes on, and heeds that its configuration is gone when it starts again.
+{%- from "lib.jinja" import checked, owned with context %}
 {%- set docker = pillar.get('docker') or {} %}
+{%- set daemon_file = '/etc/docker/daemon.json' %}
+
+{{ owned('docker', files=[daemon_file] if docker else [],
+    memberships=[docker.user ~ ':docker'] if docker.get('user') else []) }}
 
 {%- if docker %}
 {#- Debian 12 has no compose plugin, only the old docker-compose: docker:packages has to name another. -#}
 {%- set packages = docker.get('packages') or ['docker.io', 'docker-cli', 'docker-compose'] %}
 
-{%- set problems = [] %}
-{%- for key in ('user', 'uid') if not docker.get(key) %}
-{%-   do problems.append('docker:' ~ key ~ ' is not set') %}
-{%- endfor %}
-{{ checked('docker', problems=problems) }}
-
-# A container writes files by number. If the numbers differ, nothing at all is changed.
-docker-checked:
-  docker_apps.checked:
-    - order: 1
-    - failhard: True
+# A container writes files by number. If the user's is not that of pillar, nothing at all is changed.
+{{ checked('docker', required=['docker'], optional=['docker_apps']) }}
 
 docker-packages:
   pkg.installed:
@@ -44,12 +40,13 @@ docker-user:
     - remove_groups: False
     - require:
       - pkg: docker-packages
+      - kingfisher_owned: docker-owned
 {%- endif %}
 
 # Containers' logs have a limit, unless docker:daemon says otherwise.
 docker-daemon-configuration:
   file.serialize:
-    - name: /etc/docker/daemon.json
+    - name: {{ daemon_file }}
     - dataset: {{ dict({'log-driver': 'local'}, **(docker.get('daemon') or {})) | json }}
     - serializer: json
     - user: root

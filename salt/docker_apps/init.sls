@@ -2,7 +2,8 @@
 # taken down. While maintenance:halted is set, workers and cron jobs stop.
 {%- from "lib.jinja" import checked, halted with context %}
 {%- set apps = pillar.get('docker_apps') or {} %}
-{%- set user = (pillar.get('docker') or {}).get('user') %}
+{%- set docker = pillar.get('docker') or {} %}
+{%- set user = docker.get('user') %}
 {%- set cron_file = '/etc/cron.d/kingfisher-docker-apps' %}
 {%- set with_cron = [] %}
 
@@ -12,19 +13,14 @@ include:
   - docker
 {%- endif %}
 
-{%- set problems = ['docker:user and docker:uid are not set, and docker_apps needs them'] if apps and not user else [] %}
-{{ checked('docker_apps', problems=problems) }}
+{{ checked('docker_apps', required=['docker'] if apps else [], optional=['docker_apps', 'system_contacts']) }}
 
-{%- if not problems %}
+{%- if not apps or (user and docker.get('uid')) %}
 
 # What is put in place is marked as ours before, so that it is found again.
 docker-apps-pruned:
   docker_apps.pruned:
     - order: 2
-{%- if apps %}
-    - require:
-      - docker_apps: docker-checked
-{%- endif %}
 
 {%- for name, entry in apps | dictsort %}
 {%- set entry = entry or {} %}

@@ -118,7 +118,7 @@ postgres-backup-repository:
 postgres-backup-stanza:
   cmd.run:
     - name: {{ ('pgbackrest --stanza=' ~ (stanza | quote) ~ ' stanza-create') | json }}
-    - runas: postgres
+    - runas: {{ 'root' if opts.get('test') else 'postgres' }}
     - unless:
       - {{ ('pgbackrest --stanza=' ~ (stanza | quote) ~ ' info | grep -q "status: \\(ok\\|error (no valid backups)\\)"') | json }}
     - require:
@@ -129,6 +129,8 @@ postgres-backup-stanza:
 postgres-backup-pgbackrest-removed:
   file.absent:
     - name: {{ pgbackrest_file }}
+    # Another's stays.
+    - onlyif: {{ ("grep -qs '^# Managed by Salt' " ~ pgbackrest_file) | json }}
 {%- endif %}
 
 # Nothing is printed, and so no mail is sent, unless a run fails.

@@ -1,14 +1,40 @@
 # PostgreSQL: packages, cluster, configuration, access, roles, databases and backup. What left pillar leaves the server,
-# but for roles and databases, which may hold data.
+# but for roles and databases, which may hold data. Without postgres, PostgreSQL goes on as its package configures it.
 {%- from "lib.jinja" import checked with context %}
-{%- from "postgres/map.jinja" import given, version, data_directory, etc, unit, replication, passfile, required
-    with context %}
+{%- from "postgres/map.jinja" import given, version, data_directory, etc, unit, replication, passfile, repository_file,
+    cluster_defaults, required with context %}
+
+include:
+  - postgres.backup
 
 {%- if pillar.get('postgres') is none %}
 
 postgres-is-not-in-pillar:
   test.nop:
-    - name: There is no postgres in this server's pillar
+    - name: There is no postgres in this server's pillar. A PostgreSQL that is here stays, with its data and roles
+
+postgres-removed:
+  file.absent:
+    - names:
+      - {{ repository_file }}
+      - {{ cluster_defaults }}
+      - {{ passfile }}
+
+{%- for file in salt['file.find']('/etc/postgresql/*/main/conf.d/90-kingfisher.conf') %}
+{%- set version = file.split('/')[3] %}
+
+postgres-configuration-removed-{{ version }}:
+  file.absent:
+    - name: {{ file }}
+
+# Else it would go on sending what it writes to a repository that it no longer knows, and keep it all.
+postgres-reloaded-{{ version }}:
+  postgres_server.reloaded:
+    - unit: postgresql@{{ version }}-main
+    - onlyif: systemctl is-active --quiet postgresql@{{ version }}-main
+    - watch:
+      - file: postgres-configuration-removed-{{ version }}
+{%- endfor %}
 {%- else %}
 
 {%- set problems = [] %}
@@ -16,10 +42,10 @@ postgres-is-not-in-pillar:
 {%-   do problems.append('postgres:backup:type is pgbackrest, which backs up from the primary alone: set it there, or use '
                         'script here') %}
 {%- endif %}
-{{ checked('postgres', required=['postgres'] + required, optional=['postgres:replication'], problems=problems) }}
-
-include:
-  - postgres.backup
+{%- set configuration_file = etc ~ '/conf.d/90-kingfisher.conf' %}
+{%- set access_file = etc ~ '/pg_hba.conf' %}
+{{ checked('postgres', required=['postgres'] + required, optional=['postgres:replication', 'system_contacts'],
+    problems=problems) }}
 
 {%- if not version %}
 
@@ -30,29 +56,24 @@ postgres-version-is-unknown:
     - failhard: True
 {%- endif %}
 
-postgres-checked:
-  postgres_server.checked:
-    - order: 1
-    - failhard: True
-
 postgres-repository:
 {%- if given.get('repository') %}
   pkgrepo.managed:
     - name: {{ given.repository.get('name', '') | json }}
-    - file: /etc/apt/sources.list.d/kingfisher-postgres.list
+    - file: {{ repository_file }}
 {%- if given.repository.get('key_url') %}
     - key_url: {{ given.repository.key_url | json }}
     - aptkey: False
 {%- endif %}
 {%- else %}
   file.absent:
-    - name: /etc/apt/sources.list.d/kingfisher-postgres.list
+    - name: {{ repository_file }}
 {%- endif %}
 
 # The package makes no cluster. What does says why, if it cannot.
 postgres-cluster-defaults:
   file.managed:
-    - name: /etc/postgresql-common/createcluster.d/kingfisher.conf
+    - name: {{ cluster_defaults }}
     - contents:
       - '# Managed by Salt: postgres.'
       - create_main_cluster = false
@@ -125,9 +146,9 @@ postgres-cluster:
 postgres-configuration:
   file.managed:
     - names:
-      - {{ etc }}/conf.d/90-kingfisher.conf:
+      - {{ configuration_file }}:
         - source: salt://postgres/files/postgresql.conf.jinja
-      - {{ etc }}/pg_hba.conf:
+      - {{ access_file }}:
         - source: salt://postgres/files/pg_hba.conf.jinja
     - template: jinja
     - user: postgres
@@ -143,10 +164,14 @@ postgres-service:
     - require:
       - file: postgres-configuration
 
-# Reloads, and restarts only for what PostgreSQL reads at its start alone. What was refused fails until it is corrected.
+# Reloads, and restarts only for what PostgreSQL reads at its start alone. What was refused fails until it is
+# corrected, and what an apply that was killed had written is read by the next.
 postgres-reloaded:
   postgres_server.reloaded:
     - unit: {{ unit }}
+    - files:
+      - {{ configuration_file }}
+      - {{ access_file }}
     - watch:
       - file: postgres-configuration
     - require:

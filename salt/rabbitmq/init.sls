@@ -1,12 +1,21 @@
 # RabbitMQ with its management interface: users, virtual hosts, permissions and policies of pillar, and no guest.
 {%- from "lib.jinja" import checked with context %}
 {%- set given = pillar.get('rabbitmq') or {} %}
+{%- set repository_file = '/etc/apt/sources.list.d/kingfisher-rabbitmq.list' %}
+{%- set configuration_file = '/etc/rabbitmq/conf.d/50-kingfisher.conf' %}
 
 {%- if pillar.get('rabbitmq') is none %}
 
 rabbitmq-is-not-in-pillar:
   test.nop:
-    - name: There is no rabbitmq in this server's pillar
+    - name: There is no rabbitmq in this server's pillar. A RabbitMQ that is here stays, with its users and messages
+
+# RabbitMQ heeds it when it starts again.
+rabbitmq-removed:
+  file.absent:
+    - names:
+      - {{ repository_file }}
+      - {{ configuration_file }}
 {%- else %}
 
 {{ checked('rabbitmq', required=['rabbitmq']) }}
@@ -16,7 +25,7 @@ rabbitmq-is-not-in-pillar:
 rabbitmq-repository:
   pkgrepo.managed:
     - name: {{ given.repository.get('name', '') | json }}
-    - file: /etc/apt/sources.list.d/kingfisher-rabbitmq.list
+    - file: {{ repository_file }}
 {%- if given.repository.get('key_url') %}
     - key_url: {{ given.repository.key_url | json }}
     - aptkey: False
@@ -27,14 +36,14 @@ rabbitmq-repository:
 
 rabbitmq-repository:
   file.absent:
-    - name: /etc/apt/sources.list.d/kingfisher-rabbitmq.list
+    - name: {{ repository_file }}
 {%- endif %}
 
 # Before the package is there, so that the server starts with it.
 rabbitmq-configuration:
   file.managed:
     - names:
-      - /etc/rabbitmq/conf.d/50-kingfisher.conf:
+      - {{ configuration_file }}:
         - source: salt://rabbitmq/files/rabbitmq.conf.jinja
         - template: jinja
       - /etc/rabbitmq/enabled_plugins:

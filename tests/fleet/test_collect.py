@@ -1,4 +1,4 @@
-"""A server that collects, from bare Debian: Scrapyd, incremental crawls by cron, and an operator."""
+"""The role kingfisher-main, from bare Debian, but for its Docker applications: what is crawled, when, and for whom."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.fleet.hosts import Host
 from tests.fleet.salt_master import Applied, Master
 
 ROOT = Path(__file__).parents[2]
-SECRETS = ("database-secret", "scrapyd-secret", "env-secret")
+SECRETS = ("database-secret", "scrapyd-secret", "env-secret", "replica-secret")
 OUT = "/home/collect/scrapyd/out"
 FREEDONIA = {"identifier": "FREEDONIA", "spider": "freedonia_api", "crawl_time": "2025-05-06", "users": ["reader"]}
 
@@ -35,11 +35,15 @@ def make_pillar() -> dict[str, Any]:
         "james": {"registry": {"url": "http://localhost:6800", "project": "crawls", "password": SECRETS[1]}}
     }
     pillar["kingfisher_operators"]["james"]["registry"]["username"] = "collect"
-    return {name: pillar[name] for name in ("kingfisher_collect", "scrapyd", "python_apps", "kingfisher_operators")}
+    pillar["postgres"]["users"] |= {"kingfisher_collect": {"password": SECRETS[0]}, "reader": {}}
+    pillar["postgres"]["users"]["replica"]["password"] = SECRETS[3]
+    del pillar["docker_apps"]  # tests/fleet/test_docker_apps.py
+    return {**yaml.safe_load((ROOT / "pillar/common.sls").read_text()), **pillar}
 
 
 def prepare(host: Host) -> None:
-    """Put what a state does not make into a host: repositories, a database, and a person."""
+    """Put the repositories, which are elsewhere on a real server, into a host."""
+    host.with_docker()
     for source, name in (("incremental_project", "publishers"), ("spiders", "crawls")):
         repository = f"/srv/git/{name}"
         host.copy(ROOT / "tests" / source, repository)
@@ -48,13 +52,6 @@ def prepare(host: Host) -> None:
         for command in (["init", "--quiet", "--initial-branch=main"], ["add", "."], ["commit", "--quiet", "-m", "A"]):
             subprocess.run([*git, *command], check=True)
     host.write("/etc/gitconfig", "[safe]\n\tdirectory = *\n")
-    host.run(
-        "set -e; export DEBIAN_FRONTEND=noninteractive; apt-get -qq update;"
-        "apt-get -qq install --no-install-recommends postgresql acl >/dev/null;"
-        "useradd --create-home james; cd /; su postgres -c 'psql -q'",
-        text=f"CREATE ROLE kingfisher_collect LOGIN PASSWORD '{SECRETS[0]}'; CREATE ROLE reader LOGIN;"
-        "CREATE DATABASE kingfisher_collect OWNER kingfisher_collect;",
-    )
 
 
 class Collect:

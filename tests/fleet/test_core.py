@@ -190,6 +190,30 @@ def test_a_user_who_leaves_may_not_log_in_and_comes_back(server: Server) -> None
     assert server.apply().ids == set()
 
 
+def test_a_group_that_leaves_pillar_is_left_unless_others_gave_it(server: Server) -> None:
+    james = server.pillar["users"]["james"]
+    server.run("gpasswd --add james games; gpasswd --add james audio")
+    james["groups"] = ["adm", "games"]
+    server.apply()
+    assert {*server.run("id -Gn james").split()} == {"james", "adm", "games", "audio"}
+    assert server.apply().ids == set()
+    del james["groups"]
+    assert server.apply(test=True).predicted == {"core-owned"}
+    assert "sessions that are open keep james:adm" in str(server.apply().states)
+    assert {*server.run("id -Gn james").split()} == {"james", "games", "audio"}
+    assert server.apply().ids == set()
+
+
+def test_keys_leave_with_the_last_of_a_list(server: Server) -> None:
+    server.pillar["ssh"]["example"] = [KEYS[4]]
+    server.apply()
+    assert KEYS[4] in server.run("cat ~example/.ssh/authorized_keys")
+    server.pillar["ssh"]["example"] = []
+    server.apply()
+    assert server.run("cat ~example/.ssh/authorized_keys") == ""
+    assert server.apply().ids == set()
+
+
 def test_what_leaves_pillar_leaves_the_server(server: Server) -> None:
     for section in ("users", "system_contacts", "time", "python_apps"):
         del server.pillar[section]

@@ -153,7 +153,25 @@ def test_halted_workers_and_checks_come_back_as_they_were(deposit: Deposit) -> N
 def test_a_server_that_leaves_pillar_is_gone(deposit: Deposit) -> None:
     del deposit.pillar["deposit"]["server"]
     deposit.apply()
-    for path in ("/etc/cron.d/swh-deposit", "/etc/softwareheritage/deposit", "/opt/swh-deposit"):
+    removed = [
+        "/etc/cron.d/swh-deposit",
+        "/etc/softwareheritage/deposit",
+        "/opt/swh-deposit",
+        "/opt/swh-deposit-check",
+    ]
+    for path in [*removed, "/etc/systemd/system/deposit.service", "/etc/systemd/system/deposit-worker@.service"]:
         assert not deposit.host.exists(path)
+    assert "active" not in deposit.host.run(f"systemctl is-active {' '.join(SERVICES)}", check=False).stdout.split()
     assert deposit.host.exists("/srv/swh-deposit/uploads")
     assert deposit.apply().changed == {}
+
+
+def test_a_server_that_others_set_up_is_left_alone(deposit: Deposit) -> None:
+    deposit.host.run(
+        "mkdir -p /etc/softwareheritage/deposit /opt/swh-deposit; touch /etc/softwareheritage/deposit/server.yml;"
+        "printf '[Service]\\nExecStart=/bin/sleep infinity\\n' >/etc/systemd/system/deposit.service;"
+        "systemctl daemon-reload; systemctl start deposit.service"
+    )
+    assert deposit.apply().changed == {}
+    assert deposit.host.exists("/etc/softwareheritage/deposit/server.yml")
+    assert deposit.host.run("systemctl is-active deposit.service").stdout.strip() == "active"

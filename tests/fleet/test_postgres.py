@@ -24,6 +24,8 @@ BACKUP = "/opt/kingfisher-postgres-backup/backup"
 CRON = "/etc/cron.d/kingfisher-postgres-backup"
 SETTINGS = "/etc/kingfisher-postgres-backup.json"
 PGBACKREST = "/etc/pgbackrest/pgbackrest.conf"
+REPOSITORY = "/srv/backups/pgbackrest"
+BY_PGBACKREST = {"type": "pgbackrest", "stanza": "main", "repo_type": "posix", "repo_path": REPOSITORY}
 VERSION = {"trixie": "17", "bookworm": "15"}[SUITE]
 ETC = f"/etc/postgresql/{VERSION}/main"
 WATCH = """\
@@ -333,6 +335,24 @@ def test_a_mistake_in_the_configuration_stops_nothing(primary: Server) -> None:
     primary.restore()
 
 
+def test_a_configuration_that_was_written_and_not_read_is_read(primary: Server) -> None:
+    primary.pillar["postgres"]["configuration"]["settings"] |= {"max_connections": 90, "wal_keep_size": 80}
+    primary.master.set_pillar(primary.host, primary.pillar)
+    primary.master.call(primary.host, "state.sls_id", "postgres-configuration", "postgres")  # as if killed after it
+    assert primary.sql("SHOW wal_keep_size") == "64MB"
+    assert primary.apply(test=True).predicted == {"postgres-reloaded"}
+    assert primary.apply().ids == {"postgres-reloaded"}
+    assert (primary.sql("SHOW wal_keep_size"), primary.sql("SHOW max_connections")) == ("80MB", "90")
+    assert primary.apply().changed == {}
+    primary.pillar["postgres"]["configuration"]["settings"]["max_connections"] = 80
+    primary.master.set_pillar(primary.host, primary.pillar)
+    primary.master.call(primary.host, "state.sls_id", "postgres-configuration", "postgres")
+    primary.run(f"systemctl reload postgresql@{VERSION}-main")  # and here before the restart
+    assert primary.apply().ids == {"postgres-reloaded"}
+    assert primary.sql("SHOW max_connections") == "80"
+    primary.restore()
+
+
 def test_no_secret_is_seen(primary: Server, replica: Server) -> None:
     found = "grep -rlsF -f /root/secrets /etc /opt /root /run /srv /tmp /usr/local /var --exclude-dir=salt | sort"
     assert primary.run(found).split() == [SETTINGS, "/root/secrets"]
@@ -347,16 +367,11 @@ def test_no_secret_is_seen(primary: Server, replica: Server) -> None:
 
 
 def test_pgbackrest_restores_what_was_written_after_its_backup(primary: Server) -> None:
-    repository = "/srv/backups/pgbackrest"
-    primary.pillar["postgres"]["backup"] = {
-        "type": "pgbackrest",
-        "stanza": "main",
-        "repo_type": "posix",
-        "repo_path": repository,
-    }
+    primary.pillar["postgres"]["backup"] = BY_PGBACKREST
     primary.apply()
     assert not primary.host.exists(SETTINGS)
     assert not primary.host.exists(BACKUP)
+    assert primary.apply(test=True).predicted == set()
     assert primary.apply().changed == {}
     primary.write("in the full backup")
     assert primary.cron("type=full") == (0, "")
@@ -364,10 +379,10 @@ def test_pgbackrest_restores_what_was_written_after_its_backup(primary: Server) 
     primary.write("in the archive alone")
     last = primary.sql("SELECT pg_walfile_name(pg_switch_wal())")
     eventually(lambda: primary.sql(f"SELECT last_archived_wal >= '{last}' FROM pg_stat_archiver") == "t")
-    primary.run(f"mv {repository} {repository}.away")  # as a disk that is not mounted
+    primary.run(f"mv {REPOSITORY} {REPOSITORY}.away")  # as a disk that is not mounted
     code, said = primary.cron("type=full")
     assert (bool(code), "ERROR: [055]: unable to load info file" in said) == (True, True)
-    primary.run(f"mv {repository}.away {repository}")
+    primary.run(f"mv {REPOSITORY}.away {REPOSITORY}")
 
     primary.run("install -d -o postgres -g postgres -m 0700 /srv/restored")
     primary.run("cd /; runuser -u postgres -- pgbackrest --stanza=main --pg1-path=/srv/restored restore")
@@ -406,6 +421,24 @@ def test_what_leaves_pillar_leaves_the_server_but_no_data(primary: Server) -> No
     assert primary.apply().changed == {}
     primary.restore()
     assert ("first",) in primary.ask("SELECT text FROM note", "reader", f"{SECRET}-3")
+
+
+def test_a_server_that_leaves_pillar_goes_on_as_its_package_configures_it(primary: Server) -> None:
+    primary.restore()
+    primary.host.write(PGBACKREST, "[theirs]\n")
+    assert primary.apply().changed == {}
+    assert primary.host.read(PGBACKREST) == "[theirs]\n"
+    primary.pillar["postgres"]["backup"] = BY_PGBACKREST
+    primary.apply()
+    assert primary.sql("SHOW archive_mode") == "on"
+    primary.pillar = {}
+    assert primary.apply(test=True).predicted == primary.apply().ids
+    assert primary.run("find /etc /opt /var/lib/postgresql -name '*kingfisher*' ! -path '/etc/salt/*'") == ""
+    assert not primary.host.exists(PGBACKREST)
+    assert (primary.sql("SHOW archive_mode"), primary.sql("SHOW max_wal_size")) == ("off", "1GB")
+    assert "first" in primary.sql("SELECT text FROM note")
+    assert primary.apply().changed == {}
+    primary.restore()
 
 
 def test_a_pillar_with_mistakes_changes_nothing(primary: Server, replica: Server) -> None:

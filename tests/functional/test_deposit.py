@@ -109,7 +109,11 @@ def test_every_function_and_state_without_a_secret_in_the_process_list(host: Hos
         }
         assert host.call("client_show", "hal")["collections"] == ["hal", "zenodo"]
         host.configure(clients={"hal": {"password": f"{PASSWORD}2"}})
-        assert host.passes_twice("client_present", name="hal") == {"password": {"old": "**", "new": "**"}}
+        assert host.call("client_update", "hal", email="b@hal.science")["changes"] == {}
+        assert host.passes_twice("client_present", name="hal", email="b@hal.science") == {
+            "password": {"old": "**", "new": "**"}
+        }
+        assert host.call("client_update", "hal")["changes"] == {}
 
         assert host.passes_twice("rescheduled", name="fixed", deposits=[failed])
         assert host.call("reschedule", f"{failed}, {failed}")["summary"] == {"already_scheduled": 1}
@@ -124,8 +128,10 @@ def test_every_function_and_state_without_a_secret_in_the_process_list(host: Hos
 
 
 @pytest.mark.usefixtures("failed")
-def test_a_client_who_has_deposited_is_deactivated(host: Host) -> None:
+def test_a_client_who_has_deposited_is_deactivated_whatever_its_password(host: Host) -> None:
+    host.configure(clients={"failing": {"password_env": "NOT_SET_AT_ALL"}})
     assert host.passes_twice("client_absent", name="failing") == {"is_active": {"old": True, "new": False}}
+    host.configure(clients={})
     assert "It is not active" in host.state("client_present", name="failing")["comment"]
 
 

@@ -135,6 +135,12 @@ def test_without_a_password_postgresql_knows_the_service_by_its_user(minion: Min
     assert [*show(minion, SLS, pillar)] == ["swh-deposit-pillar"]
 
 
+def test_a_password_is_some_roles(minion: Minion, pillar: dict[str, Any]) -> None:
+    del pillar["deposit"]["server"]["config"]["private"]["db"]["user"]
+    [problem] = argument(show(minion, SLS, pillar)["swh-deposit-pillar"], "problems")
+    assert problem == "deposit:server:config:private:db:user is not set"
+
+
 def test_a_database_elsewhere_is_left_alone(minion: Minion, pillar: dict[str, Any]) -> None:
     pillar["deposit"]["server"]["config"]["private"]["db"]["host"] = "db.example.com"
     states = show(minion, SLS, pillar)
@@ -159,6 +165,23 @@ def test_debian_packages_in_place_of_a_virtual_environment(minion: Minion, pilla
     assert {"python3-swh.deposit", "gunicorn"} <= set(argument(states["swh-deposit-packages"], "pkgs"))
     assert "swh-deposit-virtualenv" not in states
     assert "swh-deposit-packages" in requisites(states["swh-deposit-service"], "watch")
+
+
+@pytest.mark.parametrize(
+    ("changes", "knows"),
+    [
+        ({}, True),
+        ({"packages": ["python3-swh.deposit", "gunicorn"]}, False),
+        ({"requirements": "salt://deposit/requirements.txt"}, False),
+    ],
+)
+def test_gunicorn_is_given_no_option_that_it_may_not_know(
+    render: Callable[..., str], pillar: dict[str, Any], changes: dict[str, Any], *, knows: bool
+) -> None:
+    pillar["deposit"]["server"] |= changes
+    [command] = re.findall(r"^ExecStart=.*", render("deposit.service", pillar), re.MULTILINE)
+    assert (" --no-control-socket " in command) is knows
+    assert command.endswith(" django.core.wsgi:get_wsgi_application()")
 
 
 def test_a_worker_may_be_elsewhere(minion: Minion, pillar: dict[str, Any]) -> None:
@@ -190,6 +213,7 @@ def test_what_is_ours_leaves_with_the_section(minion: Minion, pillar: dict[str, 
     del pillar["deposit"]["server"]
     states = show(minion, SLS, pillar)
     removed = argument(states["swh-deposit-removed"], "names")
+    removed += [argument(states["swh-deposit-virtualenv-removed"], "name")]
     files = {
         argument(state, "name")
         for name, state in there.items()
@@ -199,6 +223,25 @@ def test_what_is_ours_leaves_with_the_section(minion: Minion, pillar: dict[str, 
     left = {path for path in files if not any(path == gone or path.startswith(f"{gone}/") for gone in removed)}
     assert left == set()
     assert "/srv/swh-deposit/uploads" not in removed
+
+
+def test_a_server_of_others_is_left_alone(minion: Minion, pillar: dict[str, Any], tmp_path: Path) -> None:
+    """Whatever stops or removes something is run only if there is something of ours to forget."""
+    pillar["kingfisher_manifest_directory"] = str(tmp_path)
+    owned = show(minion, SLS, pillar)["swh-deposit-owned"]
+    del pillar["deposit"]["server"]
+    states = show(minion, SLS, pillar)
+    assert states.keys() - {"swh-deposit-owned"} == {
+        f"swh-deposit-{what}" for what in ("services-stopped", "removed", "virtualenv-removed")
+    }
+
+    def run() -> set[str]:
+        ended = minion.call("state.sls", SLS, test=True).raw.values()
+        return {state["__id__"] for state in ended if state["comment"] != "No changes detected"}
+
+    assert run() == {"swh-deposit-owned"}
+    (tmp_path / "owned.json").write_text(json.dumps({"swh.deposit": {"files": argument(owned, "files")}}))
+    assert run() == states.keys()
 
 
 def test_the_check_leaves_with_its_section(minion: Minion, pillar: dict[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""The states of PostgreSQL, RabbitMQ and tinyproxy, as they are rendered, and the files they put there."""
+"""The states of PostgreSQL, RabbitMQ, Docker and tinyproxy, as they are rendered, and the files they put there."""
 
 from __future__ import annotations
 
@@ -133,6 +133,50 @@ def test_the_schedule_of_a_day(render: Callable[..., str]) -> None:
         "MAILTO=sysadmin@example.com",
         "0 0 * * * root /opt/kingfisher-postgres-backup/backup run",
     ]
+
+
+def test_mail_goes_to_cron_admin_if_the_backup_says_nothing_else(render: Callable[..., str]) -> None:
+    contacts = {"cron_admin": "cron@example.com"}
+    for backup, mailto in ((BACKUP, "cron@example.com"), ({**BACKUP, "mailto": "a@example.com"}, "a@example.com")):
+        text = render("postgres/files/cron.jinja", {"postgres": {"backup": backup}, "system_contacts": contacts})
+        assert text.splitlines()[1] == f"MAILTO={mailto}"
+
+
+@pytest.mark.parametrize(("test", "user"), [(True, "root"), (False, "postgres")])
+def test_a_trial_asks_pgbackrest_as_a_user_who_is_there(
+    minion: Minion, pillar: dict[str, Any], test: bool, user: str
+) -> None:
+    pillar["postgres"]["backup"] = {"type": "pgbackrest", "stanza": "x"}
+    minion.set_pillar(pillar)
+    states = minion.call("state.show_sls", "postgres", test=test)
+    assert argument(states["postgres-backup-stanza"], "runas") == user
+
+
+def test_without_its_section_what_is_ours_is_removed(minion: Minion) -> None:
+    states = show(minion, "postgres,rabbitmq", {})
+    removed = {
+        name
+        for state in states.values()
+        if function(state) == "file.absent"
+        for name in (argument(state, "names") if "names" in str(state) else [argument(state, "name")])
+    }
+    assert removed >= {
+        "/etc/apt/sources.list.d/kingfisher-postgres.list",
+        "/etc/apt/sources.list.d/kingfisher-rabbitmq.list",
+        "/etc/cron.d/kingfisher-postgres-backup",
+        "/etc/kingfisher-postgres-backup.json",
+        "/etc/rabbitmq/conf.d/50-kingfisher.conf",
+        "/opt/kingfisher-postgres-backup",
+        "/var/lib/postgresql/.kingfisher-replication",
+    }
+
+
+def test_what_docker_has_is_owned(minion: Minion) -> None:
+    owned = show(minion, "docker", {"docker": {"user": "deployer", "uid": 1002}})["docker-owned"]
+    assert argument(owned, "files") == ["/etc/docker/daemon.json"]
+    assert argument(owned, "memberships") == ["deployer:docker"]
+    owned = show(minion, "docker", {})["docker-owned"]
+    assert (argument(owned, "files"), argument(owned, "memberships")) == ([], [])
 
 
 def test_tinyproxy_denies_whom_pillar_does_not_name(render: Callable[..., str]) -> None:

@@ -35,8 +35,17 @@ class Host:
         config = deposit_config.load(self.pillar, {})
         return config, server_file.read(config)
 
-    def save(self, username: str, *, create: bool = False, dry_run: bool = False, **given: Any) -> dict[str, Any]:
-        return clients.save(*self.load(), username, given, create=create, dry_run=dry_run)["changes"]
+    def save(
+        self,
+        username: str,
+        *,
+        create: bool = False,
+        pillar_password: bool = False,
+        dry_run: bool = False,
+        **given: Any,
+    ) -> dict[str, Any]:
+        options = {"create": create, "pillar_password": pillar_password, "dry_run": dry_run}
+        return clients.save(*self.load(), username, given, **options)["changes"]
 
     def show(self, username: str) -> dict[str, Any]:
         return clients.show(self.load()[1], username)
@@ -131,7 +140,7 @@ def test_a_dry_run_changes_nothing(host: Host, client: str) -> None:
     before = host.show(client), host.hash(client), host.collections()
     host.set_password(client, "another password")
 
-    changes = host.save(client, dry_run=True, domain="example.org", collections=["never made"])
+    changes = host.save(client, pillar_password=True, dry_run=True, domain="example.org", collections=["never made"])
     host.set_password("never", "a password")
     host.save("never", create=True, dry_run=True)
 
@@ -139,6 +148,35 @@ def test_a_dry_run_changes_nothing(host: Host, client: str) -> None:
     assert changes["collections created"]["new"] == ["never made"]
     assert (host.show(client), host.hash(client), host.collections()) == before
     assert "never" not in [found["username"] for found in clients.listing(host.load()[1])]
+
+
+@pytest.mark.parametrize("pillar", [{"password_env": "NOT_SET_AT_ALL"}, {"password": "another password"}])
+def test_the_password_in_pillar_is_not_looked_at_for_another_field(
+    host: Host, client: str, pillar: dict[str, Any]
+) -> None:
+    host.pillar["clients"] = {client: pillar}
+
+    assert list(host.save(client, is_active=False)) == ["is_active"]
+    assert list(host.save(client, collections=[client])) == ["collections", "collections created"]
+
+
+def test_the_password_in_pillar_is_set_beside_a_field_if_asked_for(host: Host, client: str) -> None:
+    host.set_password(client, "another password")
+
+    assert list(host.save(client, email="new@example.com", pillar_password=True)) == ["email", "password"]
+    assert host.logs_in(client, "another password")
+
+
+@pytest.mark.parametrize(("create", "username"), [(True, "bad"), (True, "a name / of spaces"), (False, "")])
+def test_a_dry_run_refuses_what_is_refused(host: Host, client: str, username: str, *, create: bool) -> None:
+    host.set_password(username or client, f"first password of {client}")
+    messages = []
+    for dry_run in (True, False):
+        email = "jo@example.com" if "/" in username else "no address"
+        with pytest.raises(KingfisherError, match="Django refuses the client") as error:
+            host.save(username or client, create=create, dry_run=dry_run, email=email)
+        messages.append(str(error.value))
+    assert messages[0] == messages[1]
 
 
 @pytest.mark.parametrize("source", ["pillar", "file", "environment"])

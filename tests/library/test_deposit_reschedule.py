@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -185,6 +186,68 @@ def test_a_scheduler_that_goes_down_in_between_leaves_the_deposit_as_it_was(
     assert "does not answer" in result["failed"][str(failed)]
     assert deposit_server.deposit(failed) == before
     assert run(config, failed)["summary"] == {"rescheduled": 1}
+
+
+def test_what_was_dropped_is_returned_if_the_scheduler_goes_down_later(
+    deposit_server: DepositServer, config: Config, password: str, verified: int
+) -> None:
+    deposit_server.load(verified, "done")
+    others = [deposit_server.upload("rescheduler", password) for _ in range(2)]
+    for number in others:
+        deposit_server.check(number)
+        deposit_server.load(number, "failed")
+    with ThreadPoolExecutor(1) as pool, deposit_server_down_later(deposit_server, others[0]) as stop_scheduler:
+        future = pool.submit(run, config, verified, *others)
+        stop_scheduler()
+        result = future.result()
+
+    assert result["summary"] == {"failed": 2, "rescheduled": 1}
+    assert {key: result["deposits"][str(verified)][key] for key in LOADED} == LOADED
+    assert result["failed"][str(others[0])].startswith(f"deposit {others[0]}: the scheduler at ")
+    assert result["failed"][str(others[1])].startswith(f"deposit {others[1]} was not tried: the scheduler at ")
+    assert deposit_server.deposit(others[1])["status"] == "failed"
+
+
+def test_no_other_is_tried_after_the_time(
+    deposit_server: DepositServer, failed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first takes longer, since another session holds it: the program ends by itself, and is not stopped."""
+    monkeypatch.setattr(reschedule, "_EACH", 0)
+    config = deposit_config.load({**deposit_server.pillar, "timeout": 0.1, "lock_timeout": 0.5}, {})
+    with row_locked(deposit_server, failed):
+        result = run(config, failed, 123456789)
+
+    assert result["summary"] == {"failed": 2}
+    assert "another session holds it" in result["failed"][str(failed)]
+    assert result["failed"]["123456789"] == (
+        "deposit 123456789 was not tried: those before it took longer than 0.1 s: run this again"
+    )
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "127.0.0.1:wrong"])
+def test_a_scheduler_that_does_not_answer_is_named_without_its_credentials(
+    deposit_server: DepositServer, failed: int, address: str
+) -> None:
+    config = with_credentials(deposit_server, f"http://someone:p@ss-w0rd@{address}/")
+    with pytest.raises(KingfisherError) as error:
+        run(config, failed)
+    assert f"the scheduler at http://{address}/ does not answer" in str(error.value)
+    assert not re.search("someone|p@ss|w0rd", str(error.value))
+
+
+def test_a_scheduler_that_answers_is_named_without_its_credentials(deposit_server: DepositServer, failed: int) -> None:
+    config = with_credentials(
+        deposit_server, deposit_server.scheduler_url.replace("http://", "http://someone:p@ss-w0rd@")
+    )
+    deposit_server.set_status(failed, "failed", load_task_id="987654321")
+
+    assert f"the scheduler at {deposit_server.scheduler_url} has no task" in run(config, failed)["failed"][str(failed)]
+
+
+def with_credentials(deposit_server: DepositServer, url: str) -> Config:
+    path = deposit_server.directory / "credentials.yml"
+    deposit_server.write_configuration(path, scheduler={"cls": "remote", "url": url})
+    return deposit_config.load({**deposit_server.pillar, "configuration_file": str(path)}, {})
 
 
 @contextmanager

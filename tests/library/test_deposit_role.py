@@ -69,9 +69,16 @@ def test_a_role_that_is_not_there_is_told_without_the_password(db: dict[str, Any
     assert "SCRAM" not in str(caught.value)
 
 
-def test_no_password_is_told(db: dict[str, Any]) -> None:
-    del db["password"]
-    with pytest.raises(SettingsError, match="deposit:server:config:private:db:password is not set"):
+@pytest.mark.parametrize(
+    ("key", "message"),
+    [
+        ("password", "password is not set as text: without a password, there is nothing to set"),
+        ("user", "user is not set as text: set it to the role that has the password"),
+    ],
+)
+def test_what_is_not_set_is_told(db: dict[str, Any], key: str, message: str) -> None:
+    del db[key]
+    with pytest.raises(SettingsError, match=f"^deposit:server:config:private:db:{message}$"):
         role.is_current(db)
 
 

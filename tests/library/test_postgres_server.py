@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -180,6 +181,47 @@ def test_privileges_and_groups_that_leave_pillar_are_revoked(
     assert run(pillar)["changes"] == {}
 
 
+def test_an_empty_list_of_tables_grants_none(
+    run: Apply, pillar: dict[str, Any], psql: Psql, postgresql: PostgreSQL
+) -> None:
+    pillar["databases"]["t_process"]["privileges"] = {"public": {"t_ana": []}}
+    run(pillar)
+    psql.run(["CREATE TABLE public.item AS SELECT 1 AS id"], "t_process")
+    with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+        ask(postgresql, "t_ana", "ana", "SELECT id FROM public.item")
+    assert run(pillar)["changes"] == {}
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "refused"),
+    [(None, ["one"], "two"), (["one", "two"], None, ""), (["one", "two"], ["one"], "two")],
+)
+def test_a_privilege_is_narrowed_and_widened_at_once(
+    run: Apply,
+    pillar: dict[str, Any],
+    psql: Psql,
+    postgresql: PostgreSQL,
+    before: list[str] | None,
+    after: list[str] | None,
+    refused: str,
+) -> None:
+    privileges = pillar["databases"]["t_process"]["privileges"]
+    privileges["views"] = {"t_ana": before}
+    run(pillar)
+    statements = [f"CREATE TABLE views.{table} AS SELECT 1 AS n" for table in ("one", "two")]
+    psql.run(statements, "t_process")
+    run(pillar)
+    privileges["views"] = {"t_ana": after}
+    run(pillar)
+    for table in ("one", "two"):
+        if table == refused:
+            with pytest.raises(psycopg2.errors.InsufficientPrivilege):
+                ask(postgresql, "t_ana", "ana", f"SELECT n FROM views.{table}")
+        else:
+            assert ask(postgresql, "t_ana", "ana", f"SELECT n FROM views.{table}") == [(1,)]
+    assert run(pillar)["changes"] == {}
+
+
 def test_a_database_that_leaves_pillar_is_kept(run: Apply, pillar: dict[str, Any], psql: Psql) -> None:
     run(pillar)
     del pillar["databases"]["t_process"]
@@ -248,6 +290,44 @@ def test_no_password_is_said_or_kept(run: Apply, pillar: dict[str, Any], tmp_pat
     assert "SCRAM" not in str(caught.value)
 
 
+@pytest.fixture
+def data(psql: Psql) -> Path:
+    return Path(psql.rows("SELECT current_setting('data_directory') AS path")[0]["path"])
+
+
+def reload(psql: Psql) -> None:
+    before = psql.rows("SELECT pg_conf_load_time() AS at")
+    psql.run(["SELECT pg_reload_conf()"])
+    deadline = time.monotonic() + 10
+    while psql.rows("SELECT pg_conf_load_time() AS at") == before:
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_file_that_was_written_is_not_loaded_until_it_is_read(psql: Psql, data: Path) -> None:
+    access = data / "pg_hba.conf"
+    assert server.is_loaded(psql, [access])
+    assert server.is_loaded(psql, [])
+    access.write_text(access.read_text())
+    assert not server.is_loaded(psql, [access])
+    reload(psql)
+    assert server.is_loaded(psql, [access, data / "nonexistent"])
+
+
+def test_a_file_that_waits_for_a_restart_is_not_loaded(psql: Psql, data: Path) -> None:
+    path = data / "postgresql.auto.conf"
+    before = path.read_text()
+    path.write_text("max_connections = 77\n")
+    try:
+        reload(psql)
+        assert not server.is_loaded(psql, [path])
+        assert server.is_loaded(psql, [data / "pg_hba.conf"])  # it waits for what another file sets
+    finally:
+        path.write_text(before)
+        reload(psql)
+    assert server.is_loaded(psql, [path])
+
+
 @pytest.mark.parametrize(
     ("line", "refused"),
     [
@@ -257,8 +337,10 @@ def test_no_password_is_said_or_kept(run: Apply, pillar: dict[str, Any], tmp_pat
         ("max_connections = 77", None),
     ],
 )
-def test_a_mistake_is_told_from_what_waits_for_a_restart(psql: Psql, line: str, refused: str | None) -> None:
-    path = Path(psql.rows("SELECT current_setting('data_directory') AS path")[0]["path"]) / "postgresql.auto.conf"
+def test_a_mistake_is_told_from_what_waits_for_a_restart(
+    psql: Psql, data: Path, line: str, refused: str | None
+) -> None:
+    path = data / "postgresql.auto.conf"
     before = path.read_text()
     path.write_text(f"{line}\n")
     try:

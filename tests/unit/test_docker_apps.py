@@ -83,6 +83,16 @@ def test_settings_of_a_template_are_not_ours() -> None:
         ({"health": {"url": "http://me:pw@host/"}}, "without credentials"),
         ({"env": {"A-B": 1}}, "docker_apps:example:env has 'A-B'"),
         ({"workers": "web"}, "docker_apps:example:workers must be a list"),
+        ({"images": {"django": 5}}, "docker_apps:example:images must map the names"),
+        ({"volumes": [5]}, "docker_apps:example:volumes must be a list of texts"),
+        ({"cron": {"job": {"minute": 5}}}, "docker_apps:example:cron:job:command is not set"),
+        ({"cron": {"job": None}}, "docker_apps:example:cron:job:command is not set"),
+        ({"cron": {"a b": {"command": "x"}}}, "docker_apps:example:cron must have names that containers can have"),
+        (
+            {"cron": {"job": {"command": "x\n* * * * * root y"}}},
+            "docker_apps:example:cron:job:command must be one line",
+        ),
+        ({"cron": {"job": {"command": "x", "hour": "5 *"}}}, "docker_apps:example:cron:job:hour must be a field"),
     ],
 )
 def test_a_mistake_is_told_with_its_place(settings: dict[str, Any], problem: str) -> None:

@@ -86,7 +86,7 @@ def connect(s3: dict[str, Any], connections: int = 10) -> S3Client:
 
 @functools.cache
 def _descriptions() -> Loader:
-    """Return botocore's descriptions of services, which take longer to read than the rest of a client takes to make."""
+    """Return botocore's descriptions of services, which take longer to read than the rest of a client to make."""
     return cast("Loader", botocore.session.Session().get_component("data_loader"))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import database_settings
-from ..settings import REQUIRED, Key, absolute, positive
+from ..settings import REQUIRED, Key, absolute, cron_field, positive
 
 ROOT = "kingfisher_archive"
 
@@ -45,12 +45,12 @@ S3 = {
 DATABASE = database_settings.schema("kingfisher_process")
 SCHEDULE = {
     "by": Key(default="cron", check=_one_of("cron", "salt")),
-    "user": Key(default="root"),
-    "minute": Key((str, int), "0"),
-    "hour": Key((str, int), "3"),
-    "daymonth": Key((str, int), "*"),
-    "month": Key((str, int), "*"),
-    "dayweek": Key((str, int), "*"),
+    "user": Key(default="root", check=_one_line),
+    "minute": Key((str, int), "0", cron_field),
+    "hour": Key((str, int), "3", cron_field),
+    "daymonth": Key((str, int), "*", cron_field),
+    "month": Key((str, int), "*", cron_field),
+    "dayweek": Key((str, int), "*", cron_field),
     "mailto": Key(check=_one_line),
 }
 SCHEMA = {

@@ -53,12 +53,15 @@ def save(
     given: Mapping[str, Any],
     *,
     create: bool,
+    pillar_password: bool = False,
     dry_run: bool = False,
 ) -> dict[str, Any]:
     """
     Create a client, or change what is given of one, and leave all else as it is.
 
     :param given: of :data:`FIELDS`, ``collections``, ``password_file`` and ``password_env``. None is not given
+    :param pillar_password: whether the client is to have the password in pillar, unless one is given. It is to have it
+        in any case if it is created, or if nothing is given
     :returns: ``username`` and ``changes``, by field. Collections that are missing are created
     :raises KingfisherError: if it cannot be
     """
@@ -67,7 +70,13 @@ def save(
         pass  # says in one sentence what is wrong with the database
     if not create:
         show(server, username)
-    password = passwords.find(config, server, username, {key: given.get(key) for key in passwords.KEYS[1:]})
+    password = passwords.find(
+        config,
+        server,
+        username,
+        {key: given.get(key) for key in passwords.KEYS[1:]},
+        pillar=create or pillar_password or not (fields or collections),
+    )
     if create and password is None and server.authentication != "keycloak":
         raise KingfisherError(
             f"{ROOT}:clients:{username}:password is not set, nor password_file or password_env, without which "

@@ -10,6 +10,7 @@ import json
 import os
 import re
 import sys
+import time
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from typing import Any
@@ -23,6 +24,10 @@ COLLECTIONS = 0x6B66_7363
 
 class Refused(Exception):  # noqa: N818
     """Something that an operator can put right."""
+
+
+class Unanswered(Refused):
+    """The scheduler does not answer."""
 
 
 @contextmanager
@@ -49,7 +54,8 @@ class Scheduler:
         from swh.scheduler import get_scheduler
 
         settings = dict(load_from_envvar()["scheduler"])
-        self.place = f"the scheduler at {settings['url']}" if "url" in settings else "the scheduler's database"
+        url = _without_credentials(settings.get("url") or "")
+        self.place = f"the scheduler at {url}" if url else "the scheduler's database"
         if settings.get("cls") == "remote":
             settings |= {"enable_requests_retry": False, "timeout": SCHEDULER_TIMEOUT}
         with self._answering():
@@ -70,7 +76,7 @@ class Scheduler:
         try:
             yield
         except Exception as e:  # what its transports and its database raise
-            raise Refused(
+            raise Unanswered(
                 f"{self.place} does not answer ({_reason(e)}): start it, or correct scheduler in "
                 f"{os.environ['SWH_CONFIG_FILENAME']}, and run this again"
             ) from e
@@ -80,29 +86,47 @@ def _reason(error: Exception) -> str:
     """Return the system's own words, which the transports wrap in several of theirs, or else the first line."""
     if words := re.search(r"\[Errno \d+\] ([A-Z][\w ]+)", str(error)):
         return words[1]
-    first, *_ = str(error).strip().splitlines() or [""]
+    first, *_ = _without_credentials(str(error)).strip().splitlines() or [""]
     return f"{type(error).__name__}: {first[:200]}".removesuffix(": ")
+
+
+def _without_credentials(text: str) -> str:
+    return re.sub(r"://\S*@", "://", text)
 
 
 # Deposits
 
 
-def reschedule(ids: list[int], *, dry_run: bool) -> dict[str, Any]:
+def reschedule(ids: list[int], *, seconds: float, dry_run: bool) -> dict[str, Any]:
     """
     Reset deposits to verified, and make their loading tasks due.
 
     Each is reset in a transaction that ends after the scheduler was called, under a lock on its row. So that it is
     never left verified without a due task: what fails, or is killed, before the end leaves it as it was.
+
+    Once the scheduler does not answer, or the seconds are over, no other is tried, so that what was done is told.
     """
+    end = time.monotonic() + seconds
     scheduler = Scheduler()
     scheduler.tasks([])  # whether it answers, before anything is touched
     found: dict[str, Any] = {}
+    stopped = ""
     for number in ids:
+        if stopped:
+            found[str(number)] = _failed(f"deposit {number} was not tried: {stopped}")
+            continue
         try:
             found[str(number)] = _reschedule(scheduler, number, dry_run=dry_run)
         except Refused as e:
-            found[str(number)] = {"outcome": "failed", "comment": f"deposit {number}: {e}"}
+            found[str(number)] = _failed(f"deposit {number}: {e}")
+            stopped = str(e) if isinstance(e, Unanswered) else ""
+        if time.monotonic() > end:
+            stopped = stopped or f"those before it took longer than {seconds:g} s: run this again"
     return found
+
+
+def _failed(comment: str) -> dict[str, Any]:
+    return {"outcome": "failed", "comment": comment}
 
 
 def _reschedule(scheduler: Scheduler, number: int, *, dry_run: bool) -> dict[str, Any]:
@@ -228,9 +252,10 @@ def client_save(
         if password is not None and (create or not _has_password(client, password)):
             changes["password"] = {"old": None if create else "**", "new": "**"}
             client.set_password(password)
-        if not dry_run and (changes or create):
+        if changes or create:
             client.full_clean(exclude=["password", "provider_url", "domain", "collections"])
-            client.save()
+            if not dry_run:
+                client.save()
         return changes
 
 

@@ -15,16 +15,17 @@ from .server_file import Server
 KEYS = ("password", "password_file", "password_env")
 
 
-def find(config: Config, server: Server, username: str, arguments: Mapping[str, Any]) -> str | None:
+def find(config: Config, server: Server, username: str, arguments: Mapping[str, Any], *, pillar: bool) -> str | None:
     """
     Return the password that is meant for a client, if any is.
 
     :param arguments: ``password_file`` and ``password_env``, which win over pillar
+    :param pillar: whether to look there
     :raises KingfisherError: if there are two, if it cannot be read, or if Keycloak keeps the passwords
     """
     given = {key: value for key, value in arguments.items() if value is not None}
     place = "argument "
-    if not given:
+    if not given and pillar:
         client = config.clients.get(username)
         given = (
             {key: client[key] for key in KEYS if client.get(key) is not None} if isinstance(client, Mapping) else {}

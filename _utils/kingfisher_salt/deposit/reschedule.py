@@ -13,8 +13,10 @@ from .server_file import Server
 
 #: The statuses of which all deposits can be rescheduled at once.
 STATUSES = ("failed", "done", "verified")
-#: Seconds that each deposit may take, besides the time of the program that does it.
+#: Seconds that each deposit adds to the time after which no other is tried.
 _EACH = 2
+#: Seconds for the start of the program, and for the last deposit, about which the scheduler may be asked twice.
+_MARGIN = 60
 
 
 def reschedule(
@@ -44,8 +46,9 @@ def reschedule(
             pass  # says in one sentence what is wrong with the database
     found: dict[str, Any] = {}
     if ids:
-        limit = replace(config, timeout=config.timeout + _EACH * len(ids))
-        found = tools.script(limit, "reschedule", ids=ids, dry_run=dry_run)
+        seconds = config.timeout + _EACH * len(ids)
+        limit = replace(config, timeout=seconds + config.lock_timeout + _MARGIN)
+        found = tools.script(limit, "reschedule", ids=ids, seconds=seconds, dry_run=dry_run)
     outcomes = [entry["outcome"] for entry in found.values()]
     return {
         "deposits": found,

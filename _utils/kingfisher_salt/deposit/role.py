@@ -21,11 +21,12 @@ def is_current(db: Mapping[str, Any]) -> bool:
     Return whether the role's password opens the server.
 
     :param db: ``private:db`` of server.yml
-    :raises SettingsError: if there is no password
+    :raises SettingsError: if there is no password, or no role
     """
-    for key in ("user", "password"):
-        if not isinstance(db.get(key), str):
-            raise SettingsError(f"{ROOT}:{key} is not set as text: without a password, there is nothing to set")
+    if not isinstance(db.get("password"), str):
+        raise SettingsError(f"{ROOT}:password is not set as text: without a password, there is nothing to set")
+    if not isinstance(db.get("user"), str):
+        raise SettingsError(f"{ROOT}:user is not set as text: set it to the role that has the password")
     try:
         psycopg2.connect(
             dbname="postgres", user=db["user"], password=db["password"], connect_timeout=10, **_address(db)

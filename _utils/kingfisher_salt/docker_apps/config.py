@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,12 @@ from typing import Any
 from .. import settings
 from ..apps.application import Application
 from ..errors import SettingsError
-from ..settings import Key, absolute, positive
+from ..roles.checks import one_line, texts
+from ..settings import REQUIRED, Key, absolute, cron_field, positive
 
 ROOT = "docker_apps"
+#: Where crawls are stored, in pillar.
+FILES_STORE = "kingfisher_collect:env:FILES_STORE"
 #: What is known of each application: its mark, and the images to go back to. Only root reads it.
 STATE_DIRECTORY = Path("/var/lib/kingfisher-docker-apps")
 #: Where applications are, each in its target.
@@ -46,6 +49,11 @@ def _services(value: list[Any]) -> str | None:
     return None if good else "must be a list of services in the compose file"
 
 
+def _jobs(value: dict[Any, Any]) -> str | None:
+    wrong = [name for name in value if not isinstance(name, str) or _service(name)]
+    return f"must have names that containers can have, and {wrong[0]!r} is none" if wrong else None
+
+
 def _url(value: str) -> str | None:
     return None if re.match(r"https?://[^/@]+(/|$)", value) else "must be the address of a page, without credentials"
 
@@ -53,6 +61,11 @@ def _url(value: str) -> str | None:
 def _texts(value: dict[Any, Any]) -> str | None:
     good = all(isinstance(text, str) and "\n" not in text for pair in value.items() for text in pair)
     return None if good else "must map names of headers to text"
+
+
+def _images(value: dict[Any, Any]) -> str | None:
+    good = all(isinstance(text, str) and text and text.isprintable() for pair in value.items() for text in pair)
+    return None if good else "must map the names that the template has for images to references of images"
 
 
 def _variables(value: dict[Any, Any]) -> str | None:
@@ -71,22 +84,28 @@ HEALTH = {
     "service": Key(check=_service),
     "timeout": Key((int, float), 120, positive),
 }
+CRON = {
+    "command": Key(default=REQUIRED, check=one_line),
+    "service": Key(check=_service),
+    "minute": Key((str, int), 0, cron_field),
+    **{name: Key((str, int), "*", cron_field) for name in ("hour", "daymonth", "month", "dayweek")},
+}
 SCHEMA = {
     "target": Key(check=_target),
     "directory": Key(check=absolute),
     "source": Key(),
     "configuration": Key(),
-    "images": Key((dict,), {}),
+    "images": Key((dict,), {}, _images),
     # Never shown: messages name the variable alone.
     "env": Key((dict,), {}, _variables, secret=True),
-    "volumes": Key((list,), []),
+    "volumes": Key((list,), [], texts),
     "host_dir": Key(check=absolute),
     "pull": Key((bool,), True),
     "migrate": Key((str, list), None, _command),
     "service": Key(check=_service),
     "workers": Key((list,), None, _services),
     "health": Key((dict,), {}, keys=HEALTH),
-    "cron": Key((dict,), {}),
+    "cron": Key((dict,), {}, _jobs, each=CRON),
     "timeout": Key((int, float), 3600, positive),
 }
 
@@ -161,6 +180,23 @@ def load(
     )
 
 
+def problems(pillar: Any, files_store: Any) -> list[str]:
+    """
+    Return what is wrong with pillar ``docker_apps``, one sentence each, with what the templates of applications lack.
+
+    :param files_store: what pillar has at :data:`FILES_STORE`
+    """
+    if not isinstance(pillar, Mapping):
+        return [f"{ROOT} must map names of applications to settings"]
+    found = []
+    for name, entry in pillar.items():
+        values, wrong = _read(entry, str(name))
+        found += wrong
+        if isinstance(entry, Mapping):
+            found += _lacking(entry, values, str(name), files_store)
+    return found
+
+
 def words(command: str | list[str]) -> tuple[str, ...]:
     """
     Return a command as words.
@@ -190,3 +226,13 @@ def _read(entry: Any, name: str) -> tuple[dict[str, Any], list[str]]:
             ours.pop("env")
     values, others = settings.read(SCHEMA, ours, {}, root)
     return values, problems + others
+
+
+def _lacking(entry: Mapping[str, Any], values: Mapping[str, Any], name: str, files_store: Any) -> Iterator[str]:
+    """Yield what a template of salt/docker_apps/files/ cannot be rendered without."""
+    template = None if values["source"] else values["configuration"] or name
+    mounts = template == "registry" or (template == "pelican_frontend" and entry.get("reports"))
+    if mounts and values["host_dir"] is None:
+        yield f"{ROOT}:{name}:host_dir is not set, which salt/docker_apps/files/{template}.yaml mounts"
+    if template == "kingfisher_process" and not (isinstance(files_store, str) and files_store):
+        yield f"{FILES_STORE} is not set, which salt/docker_apps/files/{template}.yaml of {ROOT}:{name} mounts"

@@ -19,13 +19,18 @@ _ABSENT: dict[str, dict[str, Any]] = {}
 
 def check(pillar: Mapping[str, Any]) -> None:
     """
-    Check what a schema does not: that each role that is named is there, and that a replica has a password.
+    Check what a schema does not.
 
     :raises SettingsError: with every problem
     """
+    fail(problems(pillar))
+
+
+def problems(pillar: Mapping[str, Any]) -> list[str]:
+    """Return what a schema does not tell: each role that is named and not there, and a replica without a password."""
     groups, users = set(pillar.get("groups") or []), set(pillar.get("users") or {})
-    problems = [f"{ROOT}:users:{role} is a group too, in {ROOT}:groups" for role in sorted(groups & users)]
-    problems += [
+    found = [f"{ROOT}:users:{role} is a group too, in {ROOT}:groups" for role in sorted(groups & users)]
+    found += [
         f"{place} must not be {role}, which is PostgreSQL's own"
         for place, names in ((f"{ROOT}:groups", groups), (f"{ROOT}:users", users))
         for role in sorted(names)
@@ -33,11 +38,11 @@ def check(pillar: Mapping[str, Any]) -> None:
     ]
 
     if pillar.get("replication") and not pillar["replication"].get("password"):
-        problems.append(f"{ROOT}:replication:password is not set: it is that of the primary's {ROOT}:users")
+        found.append(f"{ROOT}:replication:password is not set: it is that of the primary's {ROOT}:users")
 
     def known(role: Any, place: str, names: set[str], kind: str) -> None:
         if role not in names:
-            problems.append(f"{place}: {role} is not in {kind}{nearest(str(role), names) if names else ''}")
+            found.append(f"{place}: {role} is not in {kind}{nearest(str(role), names) if names else ''}")
 
     for user, entry in (pillar.get("users") or {}).items():
         for group in (entry or {}).get("groups") or []:
@@ -54,7 +59,7 @@ def check(pillar: Mapping[str, Any]) -> None:
             known(schema, f"{place}:privileges", schemas, f"{place}:schemas")
             for role in given:
                 known(role, f"{place}:privileges:{schema}", either, f"{ROOT}:users or {ROOT}:groups")
-    fail(problems)
+    return found
 
 
 def apply(pillar: Mapping[str, Any], psql: Psql, *, path: Path = PATH, dry_run: bool = False) -> dict[str, Any]:

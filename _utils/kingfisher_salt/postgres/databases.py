@@ -119,15 +119,26 @@ def _inside(
     if {"USAGE", "CREATE"} - public.get(entry["user"], set()):
         statements.append(f"GRANT ALL ON SCHEMA public TO {name(entry['user'])}")
         planned.change(what, {"privileges in public": None}, {"privileges in public": entry["user"]})
-    granted = _grant(database, entry, have, planned)
-    revoked = _revoke(database, entry, have, ours, planned)
+    going = set(_old_grants(ours)) - set(_grants(entry))
+    granted = _grant(database, entry, have, going, planned)
+    revoked = _revoke(database, entry, have, ours, going, planned)
     if statements := [*statements, *revoked, *granted]:
         planned.do(database, *statements)
 
 
-def _grant(database: str, entry: Mapping[str, Any], have: Mapping[str, Any], planned: Plan) -> list[str]:
+def _grant(
+    database: str, entry: Mapping[str, Any], have: Mapping[str, Any], going: set[Grant], planned: Plan
+) -> list[str]:
     statements = []
-    tables = {(row["schema"], row["name"]): set(row["readers"]) for row in have["tables"]}
+    # What is revoked before is not held.
+    tables = {
+        (row["schema"], row["name"]): {
+            role
+            for role in row["readers"]
+            if going.isdisjoint({(row["schema"], role, ""), (row["schema"], role, row["name"])})
+        }
+        for row in have["tables"]
+    }
     defaults = {(row["owner"], row["schema"], row["role"]) for row in have["defaults"]}
     for schema, role, table in _grants(entry):
         lacks = []
@@ -155,11 +166,16 @@ def _grant(database: str, entry: Mapping[str, Any], have: Mapping[str, Any], pla
 
 
 def _revoke(
-    database: str, entry: Mapping[str, Any], have: Mapping[str, Any], ours: Mapping[str, Any], planned: Plan
+    database: str,
+    entry: Mapping[str, Any],
+    have: Mapping[str, Any],
+    ours: Mapping[str, Any],
+    going: set[Grant],
+    planned: Plan,
 ) -> list[str]:
     statements = []
     wanted, tables = set(_grants(entry)), {(row["schema"], row["name"]) for row in have["tables"]}
-    for schema, role, table in sorted(set(_old_grants(ours)) - wanted):
+    for schema, role, table in sorted(going):
         if schema not in have["schemas"]:
             continue
         if not table:
@@ -179,12 +195,12 @@ def _default(owner: str, schema: str, what: str) -> str:
 
 
 def _grants(entry: Mapping[str, Any]) -> list[Grant]:
-    """Return schemas, roles and tables of the privileges in pillar. An empty table is all of them."""
+    """Return schemas, roles and tables of the privileges in pillar. No list of tables is all, as an empty table."""
     return [
         (schema, role, table)
         for schema, roles in (entry.get("privileges") or {}).items()
         for role, tables in roles.items()
-        for table in tables or [""]
+        for table in ([""] if tables is None else tables)
     ]
 
 

@@ -6,12 +6,12 @@ import json
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import KingfisherError
-from .psql import Psql, SqlError, reason
+from .psql import Psql, SqlError, literal, reason
 
 _AS_POSTGRES = ("runuser", "-u", "postgres", "--")
 _REFUSED = """
@@ -24,7 +24,12 @@ SELECT coalesce(json_agg(refused), '[]') FROM (
         AND error NOT LIKE 'parameter % cannot be changed without restarting the server'
 ) AS refused
 """
-_LOADED = "SELECT pg_conf_load_time()"
+_LOADED = "SELECT extract(epoch FROM pg_conf_load_time()) AS seconds"
+#: What a file sets, or set before, and only a restart changes.
+_PENDING = """
+SELECT name FROM pg_settings WHERE pending_restart
+    AND (sourcefile IN (%s) OR name IN (SELECT name FROM pg_file_settings WHERE sourcefile IN (%s)))
+"""
 
 
 class ServerError(KingfisherError):
@@ -45,6 +50,15 @@ def check_configuration(psql: Psql) -> None:
             f"{Path(first['file'] or '?').name}, line {first['line']}: {first['error']}: correct it in pillar "
             "postgres. PostgreSQL goes on with what it had, and cannot be started again"
         )
+
+
+def is_loaded(psql: Psql, files: Sequence[Path]) -> bool:
+    """Return whether PostgreSQL has read these files since they were written, and heeds all that they set."""
+    loaded = psql.rows(_LOADED)[0]["seconds"]
+    if any(file.exists() and file.stat().st_mtime > loaded for file in files):
+        return False
+    names = ", ".join(literal(str(file)) for file in files)
+    return not (names and psql.rows(_PENDING % (names, names)))
 
 
 def reload(psql: Psql, unit: str) -> str:

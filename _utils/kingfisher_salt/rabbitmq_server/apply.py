@@ -34,22 +34,18 @@ class _Plan:
         self.definitions.setdefault(kind, []).append(entry)
 
 
-def check(pillar: Mapping[str, Any]) -> None:
-    """
-    Check what a schema cannot: that each virtual host that is named is there.
-
-    :raises SettingsError: with every problem
-    """
+def problems(pillar: Mapping[str, Any]) -> list[str]:
+    """Return what a schema cannot tell: each virtual host that is named and not there, and names that cannot be."""
     vhosts = _vhosts(pillar)
     places = [(f"{ROOT}:policies", vhost) for vhost in pillar.get("policies") or {}]
     for user, entry in (pillar.get("users") or {}).items():
         places += [(f"{ROOT}:users:{user}:permissions", vhost) for vhost in entry.get("permissions") or {}]
-    problems = [
-        f"{place}: {vhost} is not in {ROOT}:vhosts{nearest(vhost, vhosts)}"
+    found = [
+        f"{place}: {vhost} is not in {ROOT}:vhosts{nearest(str(vhost), vhosts)}"
         for place, vhost in places
         if vhost not in vhosts
     ]
-    problems += [
+    found += [
         f"{place}: {name!r} must be of letters, digits, spaces and . _ @ : / -, for rabbitmqctl"
         for place, names in (
             (f"{ROOT}:users", pillar.get("users") or {}),
@@ -57,11 +53,11 @@ def check(pillar: Mapping[str, Any]) -> None:
             *((f"{ROOT}:policies:{vhost}", names) for vhost, names in (pillar.get("policies") or {}).items()),
         )
         for name in names
-        if not _NAME.fullmatch(name)
+        if not isinstance(name, str) or not _NAME.fullmatch(name)
     ]
     if _GUEST in (pillar.get("users") or {}) and not pillar.get("guest_enabled"):
-        problems.append(f"{ROOT}:users:guest is removed: rename it, or set {ROOT}:guest_enabled")
-    fail(problems)
+        found.append(f"{ROOT}:users:guest is removed: rename it, or set {ROOT}:guest_enabled")
+    return found
 
 
 def apply(pillar: Mapping[str, Any], control: Control, *, path: Path = PATH, dry_run: bool = False) -> dict[str, Any]:
@@ -77,7 +73,7 @@ def apply(pillar: Mapping[str, Any], control: Control, *, path: Path = PATH, dry
     :raises SettingsError: if pillar names virtual hosts that it does not have
     :raises ControlError: if RabbitMQ does not answer, or refuses
     """
-    check(pillar)
+    fail(problems(pillar))
     ours = manifest.read(path)
     plan = _Plan()
     try:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+import pwd
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any
 
 from .. import settings
+from ..docker_apps import config as docker_apps
+from ..docker_apps import owner
+from ..postgres import apply as postgres
+from ..rabbitmq_server import apply as rabbitmq
 from .schemas import SECTIONS
 
+Get = Callable[[str], Any]
+#: What tells more of a section than its schema can.
+_MORE: Mapping[str, Callable[[Mapping[str, Any]], list[str]]] = {
+    postgres.ROOT: postgres.problems,
+    rabbitmq.ROOT: rabbitmq.problems,
+}
 
-def problems(get: Callable[[str], Any], required: Collection[str], optional: Collection[str]) -> list[str]:
+
+def problems(get: Get, required: Collection[str], optional: Collection[str]) -> list[str]:
     """
     Return every unknown key, wrong type and missing value, one sentence each.
 
@@ -21,11 +33,26 @@ def problems(get: Callable[[str], Any], required: Collection[str], optional: Col
     for path in _unique([*required, *optional]):
         given = get(path)
         if given is not None or path in required:
-            found += _section(path, given)
+            found += _section(path, given, get)
+    return _unique(found)
+
+
+def _section(path: str, given: Any, get: Get) -> list[str]:
+    if path == owner.ROOT:
+        return owner.problems(given or {}, {entry.pw_name: entry.pw_uid for entry in pwd.getpwall()})
+    if path == docker_apps.ROOT:
+        return docker_apps.problems(given, get(docker_apps.FILES_STORE))
+    found = _schema(path, given)
+    if given and path in _MORE:
+        try:
+            found += _MORE[path](given)
+        except (AttributeError, KeyError, TypeError):
+            if not found:  # else it is of a wrong type, or lacks something, which was told
+                raise
     return found
 
 
-def _section(path: str, given: Any) -> list[str]:
+def _schema(path: str, given: Any) -> list[str]:
     key = SECTIONS[path]
     if isinstance(given, dict):  # what has a section of its own is checked there
         given = {name: value for name, value in given.items() if f"{path}:{name}" not in SECTIONS}
@@ -37,5 +64,5 @@ def _section(path: str, given: Any) -> list[str]:
     return found if above else [problem.removeprefix("pillar:") for problem in found]
 
 
-def _unique(paths: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(paths))
+def _unique(texts: Iterable[str]) -> list[str]:
+    return list(dict.fromkeys(texts))

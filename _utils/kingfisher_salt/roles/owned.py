@@ -7,6 +7,7 @@ forgotten if that is interrupted; what a role no longer has is removed first.
 
 from __future__ import annotations
 
+import grp
 import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -42,7 +43,7 @@ def prune(path: Path, role: str, wanted: Names, remove: Callable[[str, str], Any
     """
     owned: dict[str, Names] = manifest.read(path)
     failed: dict[str, str] = {}
-    left: Names = {kind: sorted(names) for kind, names in wanted.items() if names}
+    left: Names = {kind: sorted(names) for kind, names in _made(owned, wanted).items() if names}
     going = gone(owned, role, wanted)
     if going:
         both = {kind: sorted({*owned[role].get(kind, ()), *left.get(kind, ())}) for kind in {*owned[role], *left}}
@@ -80,6 +81,35 @@ def remove_unit(name: str) -> None:
         _command("systemctl", "disable", "--now", "--quiet", path.name)
     remove_file(str(path))
     _command("systemctl", "daemon-reload")
+
+
+def remove_membership(name: str) -> None:
+    """
+    Remove a user from a group.
+
+    :param name: like james:adm
+    :raises KingfisherError: if that fails
+    """
+    if _is_member(name):
+        user, _, group = name.partition(":")
+        _command("gpasswd", "--delete", user, group)
+
+
+def _is_member(name: str) -> bool:
+    user, _, group = name.partition(":")
+    try:
+        return user in grp.getgrnam(group).gr_mem
+    except KeyError:
+        return False
+
+
+def _made(owned: Mapping[str, Names], wanted: Names) -> Names:
+    """Return what is wanted without the memberships that no role gave: they were there before."""
+    ours = {name for names in owned.values() for name in names.get("memberships", ())}
+    return {
+        kind: [name for name in names if kind != "memberships" or name in ours or not _is_member(name)]
+        for kind, names in wanted.items()
+    }
 
 
 def _command(*argv: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..settings import REQUIRED, Key, absolute, positive
+from ..settings import REQUIRED, Key, absolute, cron_field, positive
 from . import checks
 
 
@@ -79,7 +79,7 @@ DATABASE = {
     "user": Key(default=REQUIRED),
     # Schemas, each with its owner.
     "schemas": Key((dict,), {}, _schemas),
-    # By schema and role, the tables that the role may read: all, with those to come, if none is named.
+    # By schema and role, the tables that the role may read: all, with those to come, without a list.
     "privileges": Key((dict,), {}, _privileges),
     "extensions": Key((list,), [], checks.texts),
 }
@@ -89,8 +89,8 @@ BACKUP = {
     # script
     "location": Key(check=_location),
     "databases": Key((list,), None, checks.some_texts),
-    "hour": Key((int, str), 4),
-    "minute": Key((int, str), 45),
+    "hour": Key((int, str), 4, cron_field),
+    "minute": Key((int, str), 45, cron_field),
     "retention_days": Key((int,), None, positive),
     "s3": Key(
         (dict,),

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..settings import REQUIRED, Key, absolute
+from ..settings import REQUIRED, Key, absolute, cron_field
 from .checks import one_line
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
@@ -50,7 +50,7 @@ def _config(value: Mapping[Any, Any]) -> str | None:
 
 
 COMMAND = Key(default=REQUIRED, check=one_line)
-TIME = Key((str, int), "*")
+TIME = Key((str, int), "*", cron_field)
 APP = {
     "user": Key(default=REQUIRED, check=_user),
     "directory": Key(check=absolute),
@@ -77,7 +77,7 @@ APP = {
         names,
         each={
             "command": COMMAND,
-            "minute": Key((str, int), 0),
+            "minute": Key((str, int), 0, cron_field),
             "hour": TIME,
             "daymonth": TIME,
             "month": TIME,

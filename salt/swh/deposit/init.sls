@@ -1,13 +1,15 @@
 # A Software Heritage deposit server: packages, database, configuration, migrations, server, workers, clients, checks.
 # If pillar lacks anything that it needs, nothing is changed.
 {%- from "swh/deposit/map.jinja" import has_server, problems, server, database, workers, has_check, mailto, configuration,
-    virtualenv, check_directory, check_state, cron_file, units, bin, python, media_root, functions with context %}
-{%- from "lib.jinja" import checked, halted, current, install with context %}
+    virtualenv, check_directory, check_state, cron_file, units, unit_files, bin, python, media_root, functions
+    with context %}
+{%- from "lib.jinja" import checked, owned, halted, current, install with context %}
 {%- set requirements = configuration ~ '/requirements.txt' %}
 
 {%- if not has_server %}
 
-# Uploads, database and users stay.
+# If these states made it, and before that is forgotten: a server that others set up is left alone. Uploads, database and
+# users stay.
 swh-deposit-services-stopped:
   service.dead:
     - names:
@@ -16,32 +18,43 @@ swh-deposit-services-stopped:
       - deposit.socket
       - deposit.service
     - enable: False
+    - prereq:
+      - kingfisher_owned: swh-deposit-owned
 
 swh-deposit-removed:
   file.absent:
     - names:
       - {{ cron_file }}
-{%- for name in ('deposit.socket', 'deposit.service', 'deposit-worker@.service') %}
+{%- for name in unit_files %}
       - {{ units }}/{{ name }}
 {%- endfor %}
       - {{ configuration }}
-      - {{ virtualenv }}
       - {{ check_directory }}
       - {{ check_state }}
     - require:
       - service: swh-deposit-services-stopped
+    - prereq:
+      - kingfisher_owned: swh-deposit-owned
 
-swh-deposit-units-unloaded:
-  cmd.run:
-    - name: systemctl daemon-reload
-    - onchanges:
-      - file: swh-deposit-removed
+# With Debian packages, a virtual environment of this name is somebody else's.
+swh-deposit-virtualenv-removed:
+  file.absent:
+    - name: {{ virtualenv }}
+    - onlyif: test -e {{ virtualenv }}/.current
+    - require:
+      - service: swh-deposit-services-stopped
+    - prereq:
+      - kingfisher_owned: swh-deposit-owned
+
+{{ owned('swh.deposit') }}
 
 {%- else %}
 
-{{ checked('swh.deposit', problems=problems) }}
+{{ checked('swh.deposit', required=['deposit'], problems=problems) }}
 
 {%- if not problems %}
+
+{{ owned('swh.deposit', files=[configuration ~ '/server.yml', cron_file], units=unit_files) }}
 
 swh-deposit-packages:
   pkg.installed:
