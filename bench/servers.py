@@ -33,9 +33,18 @@ def registry(host: Host, fleet: Fleet) -> dict[str, Any]:
     return test_registry.make_pillar(SeaweedFS(directory, address=network.GATEWAY))
 
 
-def kingfisher_main(host: Host, _fleet: Fleet) -> dict[str, Any]:
+def kingfisher_main(host: Host, fleet: Fleet) -> dict[str, Any]:
     test_collect.prepare(host)
-    return test_collect.make_pillar()
+    pillar = test_collect.make_pillar()
+    pillar["postgres"]["replica_ipv4"] = [fleet.host("kingfisher-replica").address]
+    return pillar
+
+
+def kingfisher_replica(_host: Host, fleet: Fleet) -> dict[str, Any]:
+    pillar: dict[str, Any] = yaml.safe_load((CHECKOUT / "pillar/kingfisher_replica.sls").read_text())
+    password = test_collect.make_pillar()["postgres"]["users"]["replica"]["password"]
+    pillar["postgres"]["replication"] |= {"primary": fleet.hosts["kingfisher-main"].address, "password": password}
+    return pillar
 
 
 def deposit(_host: Host, _fleet: Fleet) -> dict[str, Any]:
@@ -51,6 +60,7 @@ def docs(_host: Host, _fleet: Fleet) -> dict[str, Any]:
 ROLES: dict[str, Callable[[Host, Fleet], dict[str, Any]]] = {
     "registry": registry,
     "kingfisher-main": kingfisher_main,
+    "kingfisher-replica": kingfisher_replica,  # after its primary
     "deposit": deposit,
     "docs": docs,
 }
@@ -74,7 +84,7 @@ def main() -> None:
         sys.exit(f"bench.servers: {reason}")
     with Fleet() as fleet, Master() as master:
         for role in sys.argv[1:] or ROLES:
-            host = fleet.host(role)
+            host = fleet.hosts.get(role) or fleet.host(role)
             master.set_pillar(host, ROLES[role](host, fleet))
             master.accept(host)
             for which in ("first", "second"):
@@ -82,7 +92,6 @@ def main() -> None:
                     applied = master.apply(host)
                 print(f"{role}: {which} {taken[0]:.1f} s, {len(applied.ids)} of {len(applied.states)} states changed")
                 print(f"    the costliest: {costly(applied)}", flush=True)
-            fleet.throw_away(host)
     print(machine())
 
 

@@ -15,6 +15,7 @@ import yaml
 from tests.fleet.fleet import Fleet
 from tests.fleet.hosts import Host
 from tests.fleet.salt_master import Applied, Master
+from tests.fleet.watching import seen, watch
 
 ROOT = Path(__file__).parents[2]
 SECRETS = ("database-secret", "scrapyd-secret", "env-secret", "replica-secret")
@@ -61,6 +62,7 @@ class Collect:
         self.host, self.master = host, master
         self.pillar = make_pillar()
         prepare(host)
+        watch(host, SECRETS)
         master.set_pillar(host, self.pillar)
         master.accept(host)
         before = self.files()
@@ -169,8 +171,7 @@ def test_cron_runs_an_incremental_crawl(collect: Collect) -> None:
     now = collect.host.run("date -d '+70 seconds' '+%H %M'").stdout.split()
     collect.pillar["python_apps"]["kingfisher_collect"]["cron"] |= {"hour": int(now[0]), "minute": int(now[1])}
     assert collect.apply().ids == {"kingfisher-incremental-crawls"}
-    last = "/home/incremental/runs/FREEDONIA/last.json"
-    wait_until(lambda: collect.host.exists(last), 150)
+    wait_until(lambda: "ended" in collect.host.run("cat /home/incremental/runs/FREEDONIA/last.json; true").stdout, 150)
     status = collect.call("kingfisher.incremental_status")["FREEDONIA"]
     assert (status["result"], status["rows"]) == ("success", 4), status
     assert collect.query("SELECT count(*) FROM freedonia_api") == "4"
@@ -195,6 +196,7 @@ def test_no_secret_is_told(collect: Collect) -> None:
     for path in collect.master.root.joinpath("var/cache/salt/master/jobs").rglob("*"):
         told += path.read_text(errors="replace") if path.is_file() else ""
     assert [secret for secret in SECRETS if secret in told] == []
+    assert seen(collect.host) == ""
 
 
 def test_all_is_up_again_after_a_reboot(collect: Collect) -> None:
@@ -203,6 +205,24 @@ def test_all_is_up_again_after_a_reboot(collect: Collect) -> None:
     wait_until(lambda: collect.call("scrapyd.health"))
     assert collect.host.run("systemctl is-active scrapyd cron postgresql").stdout.split() == ["active"] * 3
     assert collect.apply().changed == {}
+
+
+def test_a_halt_stops_what_is_scheduled_and_is_undone_to_the_byte(collect: Collect) -> None:
+    def scheduled() -> str:
+        return collect.host.run(
+            "cd /etc; sha256sum crontab cron.*/* systemd/system/*.service;"
+            " systemctl list-unit-files --no-legend --state=enabled | awk '{print $1}'"
+        ).stdout
+
+    before = scheduled()
+    assert "cron.d/kingfisher-incremental" in before
+    collect.pillar["maintenance"] = {"halted": True}
+    collect.apply()
+    assert "cron.d/kingfisher" not in scheduled()
+    assert collect.apply().changed == {}
+    collect.pillar["maintenance"] = {"halted": False}
+    collect.apply()
+    assert scheduled() == before
 
 
 def test_a_crawl_that_leaves_pillar_is_gone(collect: Collect) -> None:

@@ -12,7 +12,7 @@ from tests.fleet import network
 from tests.fleet.fleet import Fleet
 from tests.fleet.registry_host import EXCHANGE, HIDDEN, UID, RegistryHost, Scrapyd
 from tests.fleet.salt_master import Master
-from tests.fleet.test_rabbitmq import WATCH
+from tests.fleet.watching import seen, watch
 from tests.functional.scrapyd_server import PROJECT, PROJECT_DIRECTORY
 from tests.services.data_registry import Api
 
@@ -25,8 +25,7 @@ def registry(fleet: Fleet, master: Master, tmp_path_factory: pytest.TempPathFact
     host.with_docker()
     # On the overlay that a host is, Docker would copy an image for each container.
     host.run("mkdir --parents /var/lib/docker; mount --types tmpfs tmpfs /var/lib/docker")
-    host.write("/root/watch.py", WATCH)  # in an argument, it would see itself
-    host.run("setsid python3 /root/watch.py >/dev/null 2>&1 </dev/null & true")
+    watch(host, [HIDDEN])
     with Scrapyd(tmp_path_factory.mktemp("scrapyd")) as scrapyd, Api(network.GATEWAY) as api:
         scrapyd.deploy(PROJECT, PROJECT_DIRECTORY)
         yield RegistryHost(host, master, scrapyd, api, tmp_path_factory.mktemp("registry"))
@@ -175,10 +174,10 @@ def test_that_docker_is_down_is_told_in_a_sentence(registry: RegistryHost) -> No
 
 
 def test_no_secret_is_seen(registry: RegistryHost) -> None:
-    assert not registry.host.exists("/root/leaked")  # before the name of what is hidden is an argument below
+    assert seen(registry.host) == ""  # before what is hidden is an argument below
     assert HIDDEN not in str(registry.told)
-    seen = registry.host.run("cat /var/log/salt/minion; docker ps --all --no-trunc; journalctl --no-pager").stdout
-    assert "dockerd" in seen
-    assert HIDDEN not in seen
+    told = registry.host.run("cat /var/log/salt/minion; docker ps --all --no-trunc; journalctl --no-pager").stdout
+    assert "dockerd" in told
+    assert HIDDEN not in told
     readable = registry.host.run(f"grep --recursive --files-with-matches {HIDDEN} /data /etc /var/lib/kingfisher*")
     assert all(path.endswith("/.env") for path in readable.stdout.split())

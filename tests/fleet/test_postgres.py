@@ -17,6 +17,7 @@ from tests.fleet import network
 from tests.fleet.fleet import SUITE, Fleet
 from tests.fleet.hosts import Host
 from tests.fleet.salt_master import Applied, Master
+from tests.fleet.watching import seen, watch
 from tests.services.seaweedfs import REGION, SeaweedFS
 
 SECRET = "h1dden-postgres"
@@ -28,26 +29,13 @@ REPOSITORY = "/srv/backups/pgbackrest"
 BY_PGBACKREST = {"type": "pgbackrest", "stanza": "main", "repo_type": "posix", "repo_path": REPOSITORY}
 VERSION = {"trixie": "17", "bookworm": "15"}[SUITE]
 ETC = f"/etc/postgresql/{VERSION}/main"
-WATCH = """\
-import glob, time
-secrets = open("/root/secrets", "rb").read().split()
-while True:
-    time.sleep(0.01)
-    for path in glob.glob("/proc/[0-9]*/cmdline"):
-        try:
-            seen = open(path, "rb").read()
-            if any(secret in seen for secret in secrets):
-                open("/root/leaked", "ab").write(seen)
-        except OSError:
-            pass
-"""
 
 
 class Server:
     """A host with PostgreSQL, and its pillar."""
 
-    def __init__(self, host: Host, master: Master, pillar: dict[str, Any]):
-        self.host, self.master, self.pillar = host, master, pillar
+    def __init__(self, host: Host, master: Master, pillar: dict[str, Any], secrets: list[str]):
+        self.host, self.master, self.pillar, self.secrets = host, master, pillar, secrets
         self.original = copy.deepcopy(pillar)
 
     def apply(self, *, test: bool = False, check: bool = True) -> Applied:
@@ -59,8 +47,7 @@ class Server:
         self.master.set_pillar(self.host, self.pillar)
         self.master.accept(self.host)
         self.master.call(self.host, "saltutil.sync_all")  # which an apply of one SLS does not
-        self.host.write("/root/watch.py", WATCH)  # in an argument, it would see itself
-        self.run("setsid python3 /root/watch.py >/dev/null 2>&1 </dev/null & true")
+        watch(self.host, self.secrets)
         self.run("touch /run/before")
         trial = self.apply(test=True)
         touched = "find /etc /home /opt /root /srv /usr /var/lib /var/log -newer /run/before -type f"
@@ -163,8 +150,7 @@ def primary(fleet: Fleet, master: Master, replica_host: Host, store: SeaweedFS) 
         }
     }
     host = fleet.host("primary")
-    host.write("/root/secrets", f"{SECRET}\n{identity.secret_key}\n", mode=0o600)
-    server = Server(host, master, pillar)
+    server = Server(host, master, pillar, [SECRET, identity.secret_key])
     server.first_apply()
     server.write("first")
     yield server
@@ -180,8 +166,7 @@ def replica(primary: Server, replica_host: Host, master: Master) -> Server:
             "replication": {"primary": primary.host.address, "password": f"{SECRET}-2"},
         }
     }
-    replica_host.write("/root/secrets", f"{SECRET}\n", mode=0o600)
-    server = Server(replica_host, master, pillar)
+    server = Server(replica_host, master, pillar, [SECRET])
     server.first_apply()
     return server
 
@@ -361,7 +346,7 @@ def test_no_secret_is_seen(primary: Server, replica: Server) -> None:
         readable = "find $(grep -rlsF -f /root/secrets /var/cache/salt /etc/salt) -maxdepth 0 -perm /077"
         assert server.run(f"{readable} 2>/dev/null || true") == ""
         assert server.run("journalctl --no-pager | grep -F -f /root/secrets || true") == ""
-        assert not server.host.exists("/root/leaked")
+        assert seen(server.host) == ""
     assert primary.run(f"stat -c '%a %U' {SETTINGS} {BACKUP}") == "600 root\n700 root\n"
     assert replica.run("stat -c '%a %U' /var/lib/postgresql/.kingfisher-replication") == "600 postgres\n"
 

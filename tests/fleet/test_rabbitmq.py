@@ -12,6 +12,7 @@ import pytest
 from tests.fleet.fleet import Fleet
 from tests.fleet.hosts import Host
 from tests.fleet.salt_master import Master
+from tests.fleet.watching import seen, watch
 
 SECRET = "h1dden-rabbit"
 PILLAR: dict[str, Any] = {
@@ -26,17 +27,6 @@ PILLAR: dict[str, Any] = {
         "policies": {"other": {"short": {"pattern": ".*", "definition": {"max-length": 5}}}},
     }
 }
-WATCH = """\
-import glob, time
-while True:
-    time.sleep(0.01)
-    for path in glob.glob("/proc/[0-9]*/cmdline"):
-        try:
-            if b"h1dden" in open(path, "rb").read():
-                open("/root/leaked", "a").write(path)
-        except OSError:
-            pass
-"""
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +35,7 @@ def host(fleet: Fleet, master: Master) -> Iterator[Host]:
     master.set_pillar(host, PILLAR)
     master.accept(host)
     master.call(host, "saltutil.sync_all")  # which an apply of one SLS does not
-    host.write("/root/watch.py", WATCH)  # in an argument, it would see itself
-    host.run("setsid python3 /root/watch.py >/dev/null 2>&1 </dev/null & true")
+    watch(host, [SECRET])
     predicted = master.apply(host, "rabbitmq", test=True)
     assert not host.exists("/etc/rabbitmq")
     applied = master.apply(host, "rabbitmq")
@@ -88,7 +77,7 @@ def test_guest_is_refused(host: Host) -> None:
 
 
 def test_no_secret_is_seen(host: Host) -> None:
-    assert not host.exists("/root/leaked")
+    assert seen(host) == ""
     assert host.run(f"journalctl --no-pager | grep -F {SECRET}", check=False).stdout == ""
     assert host.run(f"grep -rlF {SECRET} /etc /var/lib/kingfisher-salt", check=False).stdout == ""
 

@@ -16,6 +16,7 @@ from tests.fleet.fleet import Fleet
 from tests.fleet.hosts import Host
 from tests.fleet.salt_master import Applied, Master
 from tests.fleet.test_collect import wait_until
+from tests.fleet.watching import seen, watch
 from tests.services.postgresql import COLLECTION_TABLE
 from tests.services.seaweedfs import REGION, SeaweedFS
 
@@ -73,6 +74,7 @@ class Registry:
         self.host, self.master, self.store = host, master, store
         self.pillar = make_pillar(store)
         host.with_docker()
+        watch(host, self.secrets)
         self.set_pillar(self.pillar)
         master.accept(host)
         before = self.files()
@@ -85,6 +87,10 @@ class Registry:
         self.predicted = master.apply(host, test=True)
         self.untouched = self.files() == before
         self.first = self.apply()
+
+    @property
+    def secrets(self) -> list[str]:
+        return [*SECRETS.values(), self.store.identities["admin"].secret_key]
 
     def set_pillar(self, pillar: dict[str, Any]) -> None:
         self.master.set_pillar(self.host, pillar)
@@ -208,8 +214,8 @@ def test_no_secret_is_told(registry: Registry) -> None:
     told += json.dumps(registry.first.states, default=str)
     for path in registry.master.root.joinpath("var/cache/salt/master/jobs").rglob("*"):
         told += path.read_text(errors="replace") if path.is_file() else ""
-    secrets = [*SECRETS.values(), registry.store.identities["admin"].secret_key]
-    assert [secret for secret in secrets if secret in told] == []
+    assert [secret for secret in registry.secrets if secret in told] == []
+    assert seen(registry.host) == ""
 
 
 def test_sections_that_leave_pillar_leave_the_server_without_its_data(registry: Registry) -> None:
