@@ -59,7 +59,9 @@ def plug(number: int) -> None:
     unplug(number)
     outside, name = _link(number), namespace(number)
     command("ip", "netns", "add", name)
-    command("ip", "link", "add", outside, "type", "veth", "peer", "name", "eth0", "netns", name)
+    # The same after a reboot: others remember it for a while.
+    hardware = ("address", f"02:4b:46:00:00:{number:02x}")
+    command("ip", "link", "add", outside, "type", "veth", "peer", "name", "eth0", *hardware, "netns", name)
     command("ip", "link", "set", outside, "master", BRIDGE, "up")
     inside = ("ip", "-netns", name)
     command(*inside, "link", "set", "lo", "up")

@@ -214,6 +214,8 @@ def test_halted_workers_stay_stopped_and_come_back(app: DockerHost) -> None:
     app.apply()
     assert app.services() == ["web", "worker"]
     assert [app.host.read(path) for path in files] == before
+    policies = "docker inspect --format '{{.HostConfig.RestartPolicy.Name}}' $(docker ps --quiet) | sort"
+    assert app.host.run(policies).stdout.split() == ["always", "unless-stopped"]
     # The minion has learnt from the apply that it is not halted any more.
     app.call("update", "example")
     assert app.services() == ["web", "worker"]

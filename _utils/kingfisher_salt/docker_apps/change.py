@@ -319,8 +319,17 @@ def _wait_for_migration(docker: Docker, project: Project) -> None:
 def _bring_up(docker: Docker, record: Record, services: list[str]) -> None:
     docker.do("compose", "up", "--detach", "--remove-orphans", "--no-build", "--pull", "never", *services)
     project = docker.project()
-    record.made = as_made(project, docker.containers(project.name))
+    containers = docker.containers(project.name)
+    # Docker compose leaves as they are those that _stop has changed.
+    always = {name for name, service in project.services.items() if service.always}
+    _restart(docker, "always", [each for each in containers if each.service in always and each.policy != "always"])
+    record.made = as_made(project, containers)
     record.write()
+
+
+def _restart(docker: Docker, policy: str, containers: list[Container]) -> None:
+    if containers:
+        docker.do("update", "--restart", policy, *(container.id for container in containers))
 
 
 def _up(docker: Docker, project: Project) -> list[Container]:
@@ -333,8 +342,7 @@ def _stop(docker: Docker, project: Project, services: list[str]) -> None:
     if not containers:
         return
     # One that is always restarted would come back with the next boot.
-    if always := [container.id for container in containers if container.policy == "always"]:
-        docker.do("update", "--restart", "unless-stopped", *always)
+    _restart(docker, "unless-stopped", [container for container in containers if container.policy == "always"])
     docker.do("compose", "--profile", "*", "stop", *sorted({container.service for container in containers}))
 
 

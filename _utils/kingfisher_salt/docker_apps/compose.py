@@ -78,6 +78,8 @@ class Service:
     enabled: bool
     #: Of all that the compose file says of it.
     hash: str
+    #: Whether it is to come back with the next boot, though somebody stopped it.
+    always: bool = False
 
 
 @dataclass(frozen=True)
@@ -197,6 +199,7 @@ def parse_project(text: str) -> Project:
             enabled=not service.get("profiles"),
             # That of docker compose config --hash is not the one that containers are labelled with.
             hash=hashlib.sha256(json.dumps(service, sort_keys=True).encode()).hexdigest(),
+            always=service.get("restart") == "always",
         )
         for name, service in content.get("services", {}).items()
     }
