@@ -58,13 +58,6 @@ def positive(value: float) -> str | None:
     return None if value > 0 else "must be greater than 0"
 
 
-def cron_field(value: str | int) -> str | None:
-    """Check that a setting is one field of a line in crontab(5), and begins neither another field nor another line."""
-    text = str(value)
-    good = text.split() == [text] and text.isprintable()
-    return None if good else "must be a field of a line in crontab(5), like 5 or */5"
-
-
 def fail(problems: list[str]) -> None:
     """
     Raise all problems as one message, if there are any.

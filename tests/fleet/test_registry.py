@@ -16,7 +16,7 @@ from tests.fleet.fleet import Fleet
 from tests.fleet.hosts import Host
 from tests.fleet.salt_master import Applied, Master
 from tests.fleet.test_collect import wait_until
-from tests.fleet.watching import seen, watch
+from tests.fleet.watching import seen, told, watch
 from tests.services.postgresql import COLLECTION_TABLE
 from tests.services.seaweedfs import REGION, SeaweedFS
 
@@ -206,15 +206,8 @@ def test_all_is_up_again_after_a_reboot(registry: Registry) -> None:
 
 
 def test_no_secret_is_told(registry: Registry) -> None:
-    told = registry.host.run(
-        "journalctl --no-pager; cat /var/log/salt/minion;"
-        " find /etc /home /opt /srv /tmp /var -xdev -type f -perm -o+r -newer /etc/hostname -size -2M"
-        " -not -path '*/site-packages/*' -print0 | xargs -0 cat 2>/dev/null; true"
-    ).stdout
-    told += json.dumps(registry.first.states, default=str)
-    for path in registry.master.root.joinpath("var/cache/salt/master/jobs").rglob("*"):
-        told += path.read_text(errors="replace") if path.is_file() else ""
-    assert [secret for secret in registry.secrets if secret in told] == []
+    everything = told(registry.host, registry.master, registry.first)
+    assert [secret for secret in registry.secrets if secret in everything] == []
     assert seen(registry.host) == ""
 
 

@@ -1,13 +1,15 @@
-"""Secrets, looked for in every command line of a host."""
+"""Secrets, looked for in every command line of a host, and in what it and the master tell."""
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from tests.fleet.hosts import Host
+    from tests.fleet.salt_master import Applied, Master
 
 #: Only root reads it. A secret in an argument of ours would be seen too.
 SECRETS = "/root/secrets"
@@ -37,3 +39,16 @@ def watch(host: Host, secrets: Iterable[str]) -> None:
 def seen(host: Host) -> str:
     """Return the command lines that had a secret."""
     return host.read(_LEAKED) if host.exists(_LEAKED) else ""
+
+
+def told(host: Host, master: Master, applied: Applied) -> str:
+    """Return journal, log, files that others may read, what an apply returned, and the master's job cache."""
+    text = host.run(
+        "journalctl --no-pager; cat /var/log/salt/minion;"
+        " find /etc /home /opt /srv /tmp /var -xdev -type f -perm -o+r -newer /etc/hostname -size -2M"
+        " -not -path '*/site-packages/*' -print0 | xargs -0 cat 2>/dev/null; true"
+    ).stdout
+    text += json.dumps(applied.states, default=str)
+    for path in master.root.joinpath("var/cache/salt/master/jobs").rglob("*"):
+        text += path.read_text(errors="replace") if path.is_file() else ""
+    return text

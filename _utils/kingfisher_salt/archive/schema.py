@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
-from .. import database_settings
-from ..settings import REQUIRED, Key, absolute, cron_field, positive
+from .. import cron, database_settings
+from ..checks import one_line, one_of
+from ..settings import REQUIRED, Key, absolute, positive
 
 ROOT = "kingfisher_archive"
 
@@ -18,16 +18,8 @@ def _cron_file(value: str) -> str | None:
     return None if fits else "must be an absolute path, to a name of letters, digits, _ and -"
 
 
-def _one_line(value: str) -> str | None:
-    return None if value.isprintable() else "must be one line"
-
-
 def _not_negative(value: float) -> str | None:
     return None if value >= 0 else "must be 0 or more"
-
-
-def _one_of(*allowed: str) -> Any:
-    return lambda value: None if value in allowed else f"must be one of {', '.join(allowed)}"
 
 
 S3 = {
@@ -44,14 +36,10 @@ S3 = {
 }
 DATABASE = database_settings.schema("kingfisher_process")
 SCHEDULE = {
-    "by": Key(default="cron", check=_one_of("cron", "salt")),
-    "user": Key(default="root", check=_one_line),
-    "minute": Key((str, int), "0", cron_field),
-    "hour": Key((str, int), "3", cron_field),
-    "daymonth": Key((str, int), "*", cron_field),
-    "month": Key((str, int), "*", cron_field),
-    "dayweek": Key((str, int), "*", cron_field),
-    "mailto": Key(check=_one_line),
+    "by": Key(default="cron", check=one_of("cron", "salt")),
+    "user": Key(default="root", check=one_line),
+    **cron.times("0", "3"),
+    "mailto": Key(check=one_line),
 }
 SCHEMA = {
     "bucket": Key(default=REQUIRED),
@@ -66,6 +54,6 @@ SCHEMA = {
     "database": Key((dict,), None, keys=DATABASE),
     "schedule": Key((dict,), None, keys=SCHEDULE),
     "cron_file": Key(default="/etc/cron.d/kingfisher-archive", check=_cron_file),
-    "log_level": Key(check=_one_of("debug", "info", "warning", "error", "critical")),
+    "log_level": Key(check=one_of("debug", "info", "warning", "error", "critical")),
     "sentry_dsn": Key(secret=True),
 }

@@ -12,7 +12,7 @@ from ..apps.application import Application, plain, without_credentials
 from ..apps.process import StillRunningError, run
 from ..errors import KingfisherError
 from ..scrapyd.client import Client
-from ..scrapyd.logs import MOST, Logs
+from ..scrapyd.logs import MOST, Logs, last
 from .config import ROOT, Config
 from .registry import Registry, check_task
 
@@ -91,7 +91,4 @@ def _container(config: Config, app: Application, task: str, count: int) -> str:
         raise KingfisherError(f"the log of {task} cannot be had ({app.said(output)}): correct {setting}")
     # The first line of an output that was cut is not whole.
     lines = plain(output.stdout).splitlines()[1 if output.cut else 0 :]
-    if output.cut and len(lines) < count:
-        note = f"({len(lines)} lines in the last {MOST >> 20} MiB: what is before them is left out)"
-        return "\n".join([note, *lines])
-    return "\n".join(lines[-count:] if count else [])
+    return last(lines, count, within=MOST if output.cut else None)

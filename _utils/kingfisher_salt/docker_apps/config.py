@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from .. import settings
+from .. import cron, settings
 from ..apps.application import Application
+from ..checks import one_line, texts
 from ..errors import SettingsError
-from ..roles.checks import one_line, texts
-from ..settings import REQUIRED, Key, absolute, cron_field, positive
+from ..settings import REQUIRED, Key, absolute, positive
 
 ROOT = "docker_apps"
 #: Where crawls are stored, in pillar.
@@ -87,8 +87,7 @@ HEALTH = {
 CRON = {
     "command": Key(default=REQUIRED, check=one_line),
     "service": Key(check=_service),
-    "minute": Key((str, int), 0, cron_field),
-    **{name: Key((str, int), "*", cron_field) for name in ("hour", "daymonth", "month", "dayweek")},
+    **cron.times(),
 }
 SCHEMA = {
     "target": Key(check=_target),

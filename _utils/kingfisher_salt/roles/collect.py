@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..checks import one_line, one_of
 from ..settings import Key, absolute, positive
-from .checks import one_line, one_of
 
 #: Those of scrapyd.conf that states set by other settings.
 _OURS = {"eggs_dir", "dbs_dir", "logs_dir", "jobs_dir", "items_dir", "jobstorage", "username", "password"}
@@ -18,7 +18,7 @@ def _options(values: dict[Any, Any]) -> str | None:
             f"must not have {', '.join(twice)}: directories follow from kingfisher_collect:directory, and credentials "
             "from scrapyd:username and scrapyd:password"
         )
-    wrong = [name for name, value in values.items() if not f"{name}{value}".isprintable()]
+    wrong = [name for name, value in values.items() if one_line(f"{name}{value}")]
     return f"must have options of one line, and {wrong[0]!r} has more" if wrong else None
 
 

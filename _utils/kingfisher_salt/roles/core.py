@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from ..checks import one_line, one_of, texts
 from ..settings import Key
-from .checks import one_line, one_of, texts
 
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from .. import cron
+from ..checks import one_line, some_texts, texts
 from ..deposit import config
 from ..deposit.checks import config as check_config
-from ..settings import Key, absolute, cron_field, positive
-from .checks import one_line, some_texts, texts
+from ..settings import Key, absolute, positive
 
 
 def _schedule(value: str) -> str | None:
     """Check the five times of a line of cron.d. Without, nothing is scheduled."""
     fields = value.split(" ")
-    good = not value or (len(fields) == 5 and not any(map(cron_field, fields)))
+    good = not value or (len(fields) == 5 and not any(map(cron.field, fields)))
     return None if good else "must be five fields of a line in crontab(5), like */5 * * * *, or empty"
 
 
@@ -27,8 +28,8 @@ def _workers(values: Mapping[Any, Any]) -> str | None:
     return None
 
 
-def _check(cron: str, stale_after: int) -> dict[str, Key]:
-    return {"cron": Key(default=cron, check=_schedule), "stale_after": Key((int,), stale_after, positive)}
+def _check(schedule: str, stale_after: int) -> dict[str, Key]:
+    return {"cron": Key(default=schedule, check=_schedule), "stale_after": Key((int,), stale_after, positive)}
 
 
 _WORKER = {"concurrency", "max_tasks_per_child", "log_level", "queue", "config"}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..settings import REQUIRED, Key, absolute, cron_field, positive
-from . import checks
+from .. import checks, cron
+from ..settings import REQUIRED, Key, absolute, positive
 
 
 def _schemas(values: dict[Any, Any]) -> str | None:
@@ -89,8 +89,8 @@ BACKUP = {
     # script
     "location": Key(check=_location),
     "databases": Key((list,), None, checks.some_texts),
-    "hour": Key((int, str), 4, cron_field),
-    "minute": Key((int, str), 45, cron_field),
+    "hour": Key((int, str), 4, cron.field),
+    "minute": Key((int, str), 45, cron.field),
     "retention_days": Key((int,), None, positive),
     "s3": Key(
         (dict,),

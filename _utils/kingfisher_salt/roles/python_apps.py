@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..settings import REQUIRED, Key, absolute, cron_field
-from .checks import one_line
+from .. import cron
+from ..checks import one_line
+from ..settings import REQUIRED, Key, absolute
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,31}")
@@ -50,7 +51,6 @@ def _config(value: Mapping[Any, Any]) -> str | None:
 
 
 COMMAND = Key(default=REQUIRED, check=one_line)
-TIME = Key((str, int), "*", cron_field)
 APP = {
     "user": Key(default=REQUIRED, check=_user),
     "directory": Key(check=absolute),
@@ -71,19 +71,7 @@ APP = {
     "config": Key((dict,), {}, _config),
     "services": Key((dict,), {}, names, each={"command": COMMAND}),
     "timers": Key((dict,), {}, names, each={"command": COMMAND, "calendar": Key(default=REQUIRED, check=one_line)}),
-    "cron": Key(
-        (dict,),
-        {},
-        names,
-        each={
-            "command": COMMAND,
-            "minute": Key((str, int), 0, cron_field),
-            "hour": TIME,
-            "daymonth": TIME,
-            "month": TIME,
-            "dayweek": TIME,
-        },
-    ),
+    "cron": Key((dict,), {}, names, each={"command": COMMAND, **cron.times()}),
     "mailto": Key(check=one_line),
 }
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from .. import checks
 from ..settings import REQUIRED, Key
-from . import checks
 
 
 def _priority(value: int) -> str | None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from .. import checks
 from ..settings import REQUIRED, Key, positive
-from . import checks
 
 #: Without it, tinyproxy would let everybody through.
 ALLOW = Key((list,), REQUIRED, checks.some_texts)

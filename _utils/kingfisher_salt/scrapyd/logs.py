@@ -102,13 +102,10 @@ class Logs:
         """
         window = min(max(count, 1) * _LINE, MOST)
         while (text := self.tail(project, spider, job, window)) is not None:
-            is_all = len(text) < window
-            lines = [line.decode(errors="replace") for line in text.splitlines()[0 if is_all else 1 :]]
-            if is_all or len(lines) >= count:
-                return "\n".join(lines[-count:] if count else [])
-            if window == MOST:
-                note = f"({len(lines)} lines in the last {MOST >> 20} MiB: what is before them is left out)"
-                return "\n".join([note, *lines])
+            cut = len(text) >= window
+            lines = [line.decode(errors="replace") for line in text.splitlines()[1 if cut else 0 :]]
+            if not cut or len(lines) >= count or window == MOST:
+                return last(lines, count, within=window if cut else None)
             window = min(window * 4, MOST)
         return None
 
@@ -184,6 +181,18 @@ def read_part(path: Path, start: int, length: int) -> bytes:
             parts.append(data)
             length -= len(data)
     return b"".join(parts)
+
+
+def last(lines: list[str], count: int, *, within: int | None) -> str:
+    """
+    Return the last of these lines, after a line that says so if there are fewer than are wanted.
+
+    :param within: bytes, if the lines are all that is in so many at the end; None if they are all that there is
+    """
+    if within and len(lines) < count:
+        note = f"({len(lines)} lines in the last {within >> 20} MiB: what is before them is left out)"
+        return "\n".join([note, *lines])
+    return "\n".join(lines[-count:] if count else [])
 
 
 def read_end(text: bytes) -> End:
